@@ -1,0 +1,499 @@
+//! The Call actor: a shell around [`super::phase`], supervisor of its legs and its flow.
+
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+
+use super::dial::{browser_codecs, dial, spoken};
+use super::origin::codecs_for;
+use super::phase::{By, CallCheckpoint, CallEffect, CallInput, Party, Phase, ToFlow};
+use super::{CallMsg, Child, InvitationReport, metrics, release};
+use crate::client::ClientMsg;
+use crate::client::protocol::Event;
+use crate::control::PhoneCallState;
+use crate::ctx::Ctx;
+use crate::envelope::Envelope;
+use crate::flow::{Flow, FlowCheckpoint, FlowMsg, FlowReport};
+use crate::invitation::content::Content;
+use crate::invitation::phase::{LocalCallback, LocalState};
+use crate::invitation::record::{Callee, Outgoing};
+use crate::invitation::{
+    InvitationCaller, InvitationCheckpoint, InvitationMsg, InvitationSupervisorMsg, NewInvitation,
+};
+use crate::leg::rtc::phase::RtcState;
+use crate::leg::{LegCheckpoint, LegMsg, LegReport, LegSide, RtcLeg, SipLeg};
+use crate::model::address::AppHeaders;
+use crate::model::cause::Cause;
+use crate::model::ids::{CallId, Epoch, InvitationId, LegId, ServiceId, UserId};
+use crate::ports::rtc::Sdp;
+use crate::room::{RoomMsg, RoomSupervisorMsg};
+use crate::supervision::{Children, Fate, Kind, Policy, cast_after};
+use crate::timer::Timer;
+
+/// Its policy for legs and flow alike.
+const CHILD: Policy = Policy::transient(3, Duration::from_secs(10));
+
+/// Child of the CallSupervisor. Supervises its legs (one for one, transient, 3/10 s; last act: the leg is hung up by its port
+/// and counts as ended by a failure of ours) and its flow (transient, 3/10 s; last act: once the step's error branch, then the
+/// call is hung up).
+pub struct Call;
+
+/// Its state.
+pub struct State {
+    ctx: Ctx,
+    epoch: Epoch,
+    call: CallCheckpoint,
+    sip_legs: Children<LegId, LegMsg>,
+    rtc_legs: Children<LegId, LegMsg>,
+    flow: Children<CallId, FlowMsg>,
+    flow_gave_up: bool,
+    deadline: Timer,
+}
+
+type Me = ActorRef<Envelope<CallMsg>>;
+
+impl Actor for Call {
+    type Msg = Envelope<CallMsg>;
+    type State = State;
+    type Arguments = (Ctx, CallId);
+
+    async fn pre_start(&self, me: Me, (ctx, id): Self::Arguments) -> Result<State, ActorProcessingErr> {
+        let Some((epoch, call)) = ctx.ledger.calls.next_epoch(&id) else {
+            return Err("the call is over".into());
+        };
+        me.cast(CallMsg::Begin.into())?;
+        ctx.directory.calls.set(id, me);
+        Ok(State {
+            ctx,
+            epoch,
+            call,
+            sip_legs: Children::new(Kind::SipLeg, CHILD),
+            rtc_legs: Children::new(Kind::RtcLeg, CHILD),
+            flow: Children::new(Kind::Flow, CHILD),
+            flow_gave_up: false,
+            deadline: Timer::default(),
+        })
+    }
+
+    async fn handle(&self, me: Me, msg: Self::Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.ctx.faults.check(Kind::Call, &state.call.call);
+        let input = match msg.open(Kind::Call) {
+            CallMsg::Begin => {
+                state.begin(&me).await;
+                return Ok(());
+            }
+            CallMsg::Leg { leg, report } => CallInput::Leg { leg, report },
+            CallMsg::Flow(report) => CallInput::Flow(report),
+            CallMsg::Room(report) => CallInput::Room(report),
+            CallMsg::Invitation { invitation, report } => CallInput::Invitation { invitation, report },
+            CallMsg::FromClient { client, action } => CallInput::Client { client, action },
+            CallMsg::HangUp { cause } => CallInput::HangUp(cause),
+            CallMsg::Tick => CallInput::Tick,
+            CallMsg::Respawn(Child::Leg(leg)) => {
+                state.spawn_leg(&me, leg).await;
+                return Ok(());
+            }
+            CallMsg::Respawn(Child::Flow) => {
+                state.spawn_flow(&me).await;
+                return Ok(());
+            }
+            CallMsg::Poke => return Ok(()),
+        };
+        state.run(&me, input).await;
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        me: Me,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = state.ctx.now();
+        let (leg, flow) = match event {
+            SupervisionEvent::ActorFailed(who, why) => {
+                let sip = state.sip_legs.failed(who.get_id(), &why, now);
+                let leg = if sip == Fate::Stranger { state.rtc_legs.failed(who.get_id(), &why, now) } else { sip };
+                (leg, state.flow.failed(who.get_id(), &why, now))
+            }
+            SupervisionEvent::ActorTerminated(who, _, why) => {
+                let sip = state.sip_legs.ended(who.get_id(), why.clone(), now);
+                let leg =
+                    if sip == Fate::Stranger { state.rtc_legs.ended(who.get_id(), why.clone(), now) } else { sip };
+                (leg, state.flow.ended(who.get_id(), why, now))
+            }
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return Ok(()),
+        };
+        state.leg_fate(&me, leg).await;
+        state.flow_fate(&me, flow).await;
+        Ok(())
+    }
+}
+
+impl State {
+    /// Takes the call up: its legs died with the last incarnation, and are back before anything is stepped.
+    async fn begin(&mut self, me: &Me) {
+        let legs: Vec<LegId> = self.call.parties().map(|party| party.leg).collect();
+        for leg in legs {
+            self.spawn_leg(me, leg).await;
+        }
+        if self.ctx.ledger.flows.contains(&self.call.call) {
+            self.spawn_flow(me).await;
+        }
+        let first = self.epoch == Epoch(1);
+        self.run(me, if first { CallInput::Begin } else { CallInput::Resume }).await;
+    }
+
+    /// Steps the call, and whatever the effects lead to.
+    async fn run(&mut self, me: &Me, input: CallInput) {
+        let mut inputs = std::collections::VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let before = self.call.phase.word();
+            let (call, effects) = self.call.clone().step(input, self.ctx.wall());
+            self.call = call;
+            if self.call.phase.word() != before {
+                tracing::info!(call = %self.call.call, phase = self.call.phase.word(), "the call goes on");
+            }
+            if !self.commit() {
+                me.stop(Some("fenced".into()));
+                return;
+            }
+            for effect in effects {
+                if let Some(next) = self.execute(me, effect).await {
+                    inputs.push_back(next);
+                }
+            }
+        }
+        match self.call.deadline() {
+            Some(at) => self.deadline.set(me, self.ctx.until(at), || CallMsg::Tick.into()),
+            None => self.deadline.clear(),
+        }
+    }
+
+    fn commit(&self) -> bool {
+        self.ctx.ledger.calls.commit(&self.call.call, self.epoch, self.call.clone()).is_ok()
+    }
+
+    async fn execute(&mut self, me: &Me, effect: CallEffect) -> Option<CallInput> {
+        let ctx = self.ctx.clone();
+        let id = self.call.call;
+        match effect {
+            CallEffect::Spawn(leg) => self.add_leg(me, *leg).await,
+            CallEffect::SpawnWaiting => {
+                let codecs = codecs_for(&ctx, &self.call.goal);
+                let near = self.call.b.as_ref().map(|b| b.media);
+                if let Some(a) = self.call.a.clone() {
+                    self.add_browser(me, &a, None, codecs, near).await;
+                }
+            }
+            CallEffect::SpawnCallee { leg, sdp } => {
+                let codecs = browser_codecs(&ctx, &spoken(&ctx, self.call.a.as_ref()));
+                let near = self.call.a.as_ref().map(|a| a.media);
+                if let Some(b) = self.call.b.clone().filter(|b| b.leg == leg) {
+                    self.add_browser(me, &b, sdp, codecs, near).await;
+                }
+            }
+            CallEffect::Order(leg, order) => {
+                // A leg between two incarnations is reminded once it is back.
+                if let Some(actor) = self.sip_legs.get(&leg).or_else(|| self.rtc_legs.get(&leg)) {
+                    let _ = actor.cast(LegMsg::Order(order));
+                }
+            }
+            CallEffect::ForgetLeg(leg) => {
+                if let Some(ended) = self.call.past.iter().find(|past| past.leg == leg) {
+                    let kind = if ended.kind == "sip" { "sip" } else { "rtc" };
+                    metrics::leg_ended(kind, ended.answered_after.is_some());
+                }
+                release::forget_leg(&ctx, leg);
+            }
+            CallEffect::Dial { target, .. } => {
+                return Some(match dial(&ctx, &self.call, &target) {
+                    Ok(dialled) => CallInput::Dialled(Box::new(dialled)),
+                    Err(cause) => CallInput::DialFailed(cause),
+                });
+            }
+            CallEffect::Invite { invitation, user } => self.invite(invitation, user),
+            CallEffect::CancelInvitation { invitation, reason } => {
+                // By the supervisor, so that a cancel never overtakes the invitation it takes back.
+                ctx.directory.invitation_supervisor.cast(InvitationSupervisorMsg::Cancel { invitation, reason });
+            }
+            CallEffect::AskInvitation(invitation) => {
+                let Some(row) = ctx.ledger.invitations.get(&invitation) else {
+                    // The order to send it died with the last incarnation; sending it twice is sending it once.
+                    let (_, user) = self.call.invitation.clone()?;
+                    self.invite(invitation, user);
+                    return None;
+                };
+                return Some(CallInput::Invitation { invitation, report: standing(&row)? });
+            }
+            CallEffect::Outcome(invitation, outcome) => {
+                ctx.directory.invitations.cast(&invitation, InvitationMsg::ByCall(outcome));
+            }
+            CallEffect::StartFlow(service) => return self.start_flow(me, &service).await,
+            CallEffect::TellFlow(told) => {
+                let msg = match told {
+                    ToFlow::Played(token) => FlowMsg::Played(token),
+                    ToFlow::Digit(digit) => FlowMsg::Digit(digit),
+                    ToFlow::DialFailed(token) => FlowMsg::DialFailed(token),
+                };
+                if let Some(flow) = self.flow.get(&id) {
+                    let _ = flow.cast(msg);
+                }
+            }
+            CallEffect::StopFlow => {
+                if ctx.ledger.flows.remove(&id).is_some() {
+                    ctx.directory.flows.remove(&id);
+                    if let Some(flow) = self.flow.forget(&id) {
+                        flow.stop(None);
+                    }
+                }
+            }
+            CallEffect::Attach(media, to) => ctx.media_attach(media, to),
+            CallEffect::Fence(media, token) => ctx.media_fence(media, token),
+            CallEffect::Tone(media, tone) => ctx.media_play(media, tone, 0, true),
+            CallEffect::StopPlay(media) => ctx.media_stop_play(media),
+            CallEffect::Digits(media, digits) => ctx.media_digits(media, digits),
+            CallEffect::Emit(client, event) => {
+                ctx.directory.clients.cast(&client, ClientMsg::Emit(*event));
+            }
+            CallEffect::JoinRoom(room, member) => {
+                ctx.directory.room_supervisor.cast(RoomSupervisorMsg::Join { room, member });
+            }
+            CallEffect::LeaveRoom(room) => {
+                ctx.directory.rooms.cast(&room, RoomMsg::Leave(id));
+            }
+            CallEffect::History(state, cause) => self.history(state, cause),
+            CallEffect::Answered => metrics::answered(&self.call),
+            CallEffect::Finish => self.finish(me),
+        }
+        None
+    }
+
+    async fn add_leg(&mut self, me: &Me, leg: LegCheckpoint) {
+        let id = leg.leg;
+        self.ctx.ledger.legs.insert(id, leg);
+        self.spawn_leg(me, id).await;
+    }
+
+    async fn add_browser(
+        &mut self,
+        me: &Me,
+        party: &Party,
+        sdp: Option<Sdp>,
+        codecs: Vec<crate::model::media::Codec>,
+        near: Option<crate::model::ids::MediaId>,
+    ) {
+        let By::Rtc { client, user } = &party.by else { return };
+        let side = LegSide::Rtc(Box::new(RtcState::new(*client, user.clone(), sdp, codecs)));
+        self.add_leg(me, LegCheckpoint::new(self.call.call, party.leg, party.media, near, side)).await;
+    }
+
+    /// Spawns a leg from its row, and reminds it of its orders. A leg without a row has ended.
+    async fn spawn_leg(&mut self, me: &Me, leg: LegId) {
+        let Some(is_sip) = self.ctx.ledger.legs.read(&leg, |row| matches!(row.side, LegSide::Sip(_))) else {
+            if self.call.parties().any(|party| party.leg == leg) {
+                // Cast, not stepped: this may be within a step.
+                let report = LegReport::Ended(crate::leg::LegEnd {
+                    cause: Cause::internal("a leg was lost in a crash"),
+                    signalling_id: leg.to_string(),
+                    figures: None,
+                });
+                let _ = me.cast(CallMsg::Leg { leg, report }.into());
+            }
+            return;
+        };
+        let (arguments, now) = ((self.ctx.clone(), leg), self.ctx.now());
+        let spawned = if is_sip {
+            self.sip_legs.spawn(leg, SipLeg, arguments, me.get_cell(), now).await
+        } else {
+            self.rtc_legs.spawn(leg, RtcLeg, arguments, me.get_cell(), now).await
+        };
+        match spawned {
+            Ok(actor) => {
+                for order in self.call.reminders(leg) {
+                    let _ = actor.cast(LegMsg::Order(order));
+                }
+            }
+            Err(fate) => self.leg_fate_later(me, fate),
+        }
+    }
+
+    async fn leg_fate(&mut self, me: &Me, fate: Fate<LegId>) {
+        match fate {
+            Fate::Restart { key, after } => {
+                self.call.count_restart(key);
+                if after.is_zero() {
+                    self.spawn_leg(me, key).await;
+                } else {
+                    self.leg_fate_later(me, Fate::Restart { key, after });
+                }
+            }
+            Fate::GaveUp { .. } | Fate::Ended { .. } | Fate::Stranger => self.leg_fate_later(me, fate),
+        }
+    }
+
+    fn leg_fate_later(&self, me: &Me, fate: Fate<LegId>) {
+        match fate {
+            Fate::Restart { key, after } => cast_after(me, after, CallMsg::Respawn(Child::Leg(key)).into()),
+            Fate::GaveUp { key, .. } => {
+                let cause = Cause::new(
+                    500,
+                    Some(41),
+                    crate::model::cause::Blame::Server,
+                    "temporary failure: the leg's actor failed too often",
+                );
+                if let Some(end) = release::hang_up(&self.ctx, key, &cause) {
+                    let _ = me.cast(CallMsg::Leg { leg: key, report: LegReport::Ended(end) }.into());
+                }
+            }
+            // A leg that stops has reported its end.
+            Fate::Ended { .. } | Fate::Stranger => {}
+        }
+    }
+
+    async fn start_flow(&mut self, me: &Me, service: &ServiceId) -> Option<CallInput> {
+        let Some(service) = self.ctx.settings.services.get(service) else {
+            return Some(CallInput::HangUp(Cause::not_found("the service is not configured any more")));
+        };
+        let media = self.call.a.as_ref()?.media;
+        let row = FlowCheckpoint::new(service.script.clone(), media);
+        self.ctx.ledger.flows.insert(self.call.call, row);
+        self.spawn_flow(me).await;
+        None
+    }
+
+    async fn spawn_flow(&mut self, me: &Me) {
+        let id = self.call.call;
+        if !self.ctx.ledger.flows.contains(&id) {
+            return;
+        }
+        let (arguments, now) = ((self.ctx.clone(), id), self.ctx.now());
+        if let Err(fate) = self.flow.spawn(id, Flow, arguments, me.get_cell(), now).await {
+            self.flow_fate_later(me, fate);
+        }
+    }
+
+    async fn flow_fate(&mut self, me: &Me, fate: Fate<CallId>) {
+        match fate {
+            Fate::Restart { after, .. } if after.is_zero() => self.spawn_flow(me).await,
+            Fate::Restart { .. } | Fate::GaveUp { .. } | Fate::Ended { .. } | Fate::Stranger => {
+                self.flow_fate_later(me, fate);
+            }
+        }
+    }
+
+    fn flow_fate_later(&mut self, me: &Me, fate: Fate<CallId>) {
+        match fate {
+            Fate::Restart { after, .. } => cast_after(me, after, CallMsg::Respawn(Child::Flow).into()),
+            Fate::GaveUp { key, .. } => {
+                let branch = self.ctx.ledger.flows.remove(&key).and_then(FlowCheckpoint::error_branch);
+                match branch.filter(|_| !self.flow_gave_up) {
+                    Some(branch) => {
+                        self.flow_gave_up = true;
+                        self.ctx.ledger.flows.insert(key, branch);
+                        cast_after(me, Duration::ZERO, CallMsg::Respawn(Child::Flow).into());
+                    }
+                    None => {
+                        let cause = Cause::internal("the flow's actor failed too often");
+                        let _ = me.cast(CallMsg::Flow(FlowReport::HangUp(cause)).into());
+                    }
+                }
+            }
+            Fate::Ended { .. } | Fate::Stranger => {}
+        }
+    }
+
+    fn invite(&self, invitation: InvitationId, user: UserId) {
+        let from = &self.call.from;
+        let shown = if from.display.is_empty() { &from.number } else { &from.display };
+        let headers = &self.call.headers;
+        let sip_data = headers.cus_data.as_deref().unwrap_or_default();
+        let content = Content::for_sip_call(&self.call.call.to_string(), shown, sip_data);
+        self.ctx.directory.invitation_supervisor.cast(InvitationSupervisorMsg::Begin(NewInvitation {
+            invitation,
+            caller: InvitationCaller::Call { call: self.call.call, shown: from.number.clone() },
+            callee: user,
+            content: with_headers(content, headers),
+            channel: String::new(),
+            call: Some(self.call.call),
+            offline_wait: self.ctx.settings.sip_to_rtc.offline_wait,
+        }));
+    }
+
+    fn history(&self, state: PhoneCallState, cause: Option<Cause>) {
+        tracing::info!(call = %self.call.call, state = %state.text, "the phone call goes on");
+        self.ctx.ledger.phone_calls.update(&self.call.call, |history| {
+            history.done = cause.is_some();
+            history.cause = cause;
+            history.states.push(state);
+        });
+    }
+
+    /// The CDR, once: the row says that it is about to be written before it is.
+    fn finish(&mut self, me: &Me) {
+        debug_assert_eq!(self.call.phase, Phase::Over);
+        if !self.call.cdr_written {
+            self.call.cdr_written = true;
+            if !self.commit() {
+                me.stop(Some("fenced".into()));
+                return;
+            }
+            release::write_cdr(&self.ctx, &self.call);
+        }
+        release::forget_call(&self.ctx, &self.call);
+        me.stop(None);
+    }
+}
+
+impl CallCheckpoint {
+    fn count_restart(&mut self, leg: LegId) {
+        let parties = [&mut self.a, &mut self.b].into_iter().flatten().chain(&mut self.leaving);
+        for party in parties.filter(|party| party.leg == leg) {
+            party.restarts += 1;
+        }
+    }
+}
+
+/// The other application headers of the caller, as fields of the content: `UserData` is X-ArInfo, as it is the other way.
+fn with_headers(content: String, headers: &AppHeaders) -> String {
+    let Ok(serde_json::Value::Object(mut fields)) = serde_json::from_str(&content) else { return content };
+    for (name, header) in [("UserData", &headers.ar_info), ("XNumber", &headers.number), ("XApp", &headers.app)] {
+        if let Some(text) = header {
+            fields.insert(name.into(), text.as_str().into());
+        }
+    }
+    serde_json::Value::Object(fields).to_string()
+}
+
+/// What an invitation of ours would report now; `None` while there is nothing to report.
+fn standing(row: &InvitationCheckpoint) -> Option<InvitationReport> {
+    match row.phase.local {
+        LocalState::Idle | LocalState::SentToRemote => None,
+        LocalState::ReceivedByRemote => Some(InvitationReport::Received),
+        LocalState::AcceptedByRemote => match row.callee {
+            Callee::Devices { answered_by: Some(client), .. } => {
+                Some(InvitationReport::Accepted { client, response: String::new(), sdp: row.sdp.clone() })
+            }
+            Callee::Devices { answered_by: None, .. } | Callee::Number(_) => None,
+        },
+        LocalState::RefusedByRemote => {
+            // The response is kept as long as its callback is.
+            let response = row.outbox.iter().find_map(|out| match out {
+                Outgoing::Caller(LocalCallback::Refused(response)) => Some(response.clone()),
+                Outgoing::Caller(_)
+                | Outgoing::Device(..)
+                | Outgoing::Elsewhere(_)
+                | Outgoing::Dial(_)
+                | Outgoing::HangUp(..) => None,
+            });
+            Some(InvitationReport::Refused { response: response.unwrap_or_default() })
+        }
+        LocalState::Canceled => Some(InvitationReport::Canceled { reason: String::new() }),
+        LocalState::Failure(why) => Some(InvitationReport::Failed(why)),
+    }
+}
+
+/// Tells a client that its call did not begin.
+pub(super) fn refuse_client(ctx: &Ctx, client: crate::model::ids::ClientId, call: CallId, cause: Cause) {
+    ctx.directory.clients.cast(&client, ClientMsg::Emit(Event::CallEnded { call, cause }));
+}

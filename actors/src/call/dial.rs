@@ -1,0 +1,127 @@
+//! How a target is reached: contacts, lines, codecs, caller id. Reads the ledger and the settings; waits for nothing.
+
+use std::time::Duration;
+
+use super::phase::{By, CallCheckpoint, Dialled, Party};
+use crate::ctx::Ctx;
+use crate::leg::sip::phase::{Role, SipState};
+use crate::leg::{LegCheckpoint, LegSide};
+use crate::model::address::{CallerId, Target};
+use crate::model::cause::{Blame, Cause};
+use crate::model::ids::{InvitationId, SubscriberId, TrunkId};
+use crate::model::media::Codec;
+use crate::model::settings::CallerIdPolicy;
+use crate::ports::sip::Destination;
+use crate::trunk;
+
+/// Finds whom to ring for a call.
+///
+/// # Errors
+/// The [`Cause`] why nobody can be: not registered (480), no line or no carrier (503).
+pub fn dial(ctx: &Ctx, call: &CallCheckpoint, target: &Target) -> Result<Dialled, Cause> {
+    match target {
+        Target::User(user) => Ok(Dialled::Invite {
+            invitation: InvitationId::random(),
+            user: user.clone(),
+            offline: ctx.directory.users.clients(user).is_empty() && !ctx.settings.sip_to_rtc.offline_wait.is_zero(),
+            ring: ctx.settings.sip_to_rtc.ring_timeout,
+        }),
+        Target::Subscriber(subscriber) => {
+            let contacts = contacts(ctx, subscriber);
+            if contacts.is_empty() {
+                return Err(Cause::offline());
+            }
+            let ring = ctx.settings.limits.ring_timeout;
+            let codecs = ctx.settings.sip_codecs.clone();
+            Ok(leg(ctx, call, contacts, subscriber.to_string(), call.from.clone(), codecs, ring, None))
+        }
+        Target::Trunk { trunk: id, number } => {
+            let Some(settings) = ctx.settings.trunks.get(id) else {
+                return Err(Cause::not_found(format!("there is no trunk \"{id}\"")));
+            };
+            if ctx.ledger.trunks.read(id, |row| row.hopeful()) == Some(false) {
+                return Err(Cause::new(503, Some(38), Blame::Upstream, "the trunk does not answer"));
+            }
+            if !trunk::admit(ctx, id, call.call) {
+                return Err(Cause::new(503, Some(34), Blame::Client, "every line of the trunk is in use (max_calls)"));
+            }
+            let caller = match &settings.caller_id {
+                CallerIdPolicy::Pass => call.from.clone(),
+                CallerIdPolicy::Fixed(number) => CallerId { number: number.clone(), ..call.from.clone() },
+            };
+            let codecs = trunk_codecs(ctx, id);
+            let to = vec![Destination::Trunk { trunk: id.clone(), number: number.clone() }];
+            Ok(leg(ctx, call, to, number.clone(), caller, codecs, settings.ring_timeout, Some(id.clone())))
+        }
+        Target::Uri(uri) => {
+            let ring = ctx.settings.limits.ring_timeout;
+            let codecs = ctx.settings.sip_codecs.clone();
+            let to = vec![Destination::Uri(uri.clone())];
+            Ok(leg(ctx, call, to, uri.0.clone(), call.from.clone(), codecs, ring, None))
+        }
+        Target::Service(_) | Target::Room(_) => Err(Cause::internal("a service or room is not rung")),
+    }
+}
+
+/// Codecs towards phones, or through this trunk.
+pub fn trunk_codecs(ctx: &Ctx, trunk: &TrunkId) -> Vec<Codec> {
+    let own = ctx.settings.trunks.get(trunk).map(|trunk| trunk.codecs.clone()).unwrap_or_default();
+    if own.is_empty() { ctx.settings.sip_codecs.clone() } else { own }
+}
+
+/// Codecs towards a browser: what the far phone speaks first, so that one codec passes through where it can.
+pub fn browser_codecs(ctx: &Ctx, far: &[Codec]) -> Vec<Codec> {
+    let allowed = &ctx.settings.rtc_codecs;
+    let mut codecs: Vec<Codec> = far.iter().filter(|codec| allowed.contains(codec)).copied().collect();
+    codecs.extend(allowed.iter().filter(|codec| !far.contains(codec)));
+    codecs
+}
+
+/// What the caller's leg can speak, in its own order; empty while not known.
+pub fn spoken(ctx: &Ctx, party: Option<&Party>) -> Vec<Codec> {
+    let Some(party) = party else { return Vec::new() };
+    if let Some(codec) = party.codec {
+        return vec![codec];
+    }
+    ctx.ledger
+        .legs
+        .read(&party.leg, |row| match &row.side {
+            LegSide::Sip(sip) => match &sip.role {
+                Role::Uas(invite) => {
+                    let offered = invite.offer.iter().flat_map(|offer| &offer.0.codecs).map(|line| line.codec);
+                    offered.filter(|codec| sip.codecs.contains(codec)).collect()
+                }
+                Role::Uac { .. } => Vec::new(),
+            },
+            LegSide::Rtc(_) => Vec::new(),
+        })
+        .unwrap_or_default()
+}
+
+/// A subscriber's current contacts.
+fn contacts(ctx: &Ctx, subscriber: &SubscriberId) -> Vec<Destination> {
+    let now = ctx.wall();
+    let bindings = ctx.ledger.bindings.get(subscriber).unwrap_or_default();
+    bindings.into_iter().filter(|b| b.expires_at > now).map(|b| Destination::Contact(b.contact)).collect()
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call a kind of target, each argument differs by kind")]
+fn leg(
+    ctx: &Ctx,
+    call: &CallCheckpoint,
+    to: Vec<Destination>,
+    name: String,
+    caller: CallerId,
+    codecs: Vec<Codec>,
+    ring: Duration,
+    line: Option<TrunkId>,
+) -> Dialled {
+    let first = spoken(ctx, call.a.as_ref());
+    let mut ordered: Vec<Codec> = first.into_iter().filter(|codec| codecs.contains(codec)).collect();
+    ordered.extend(codecs.iter().filter(|codec| !ordered.contains(codec)).copied().collect::<Vec<_>>());
+    let party = Party::new(By::SipOut, name);
+    let near = call.a.as_ref().map(|a| a.media);
+    let side = LegSide::Sip(Box::new(SipState::uac(to, caller, call.headers.clone(), ordered)));
+    let leg = LegCheckpoint::new(call.call, party.leg, party.media, near, side);
+    Dialled::Leg { party: Box::new(party), leg: Box::new(leg), ring, line }
+}

@@ -1,0 +1,214 @@
+//! Calls: what a person calls a call. A Call actor decides where it goes ([`route`], [`dial`]), steps a pure machine
+//! ([`phase`]), keeps two legs (and a flow) as its children, and writes one CDR.
+//!
+//! ```text
+//!   SIP INVITE, client `call`, invitation to a number, REST order
+//!        |  CallSupervisorMsg
+//!        v
+//!   CallSupervisor --spawns--> Call --spawns--> SipLeg | RtcLeg | Flow
+//!                               |  orders down, reports up
+//!                               +--> Invitation, Room, Client (by the directory), media sessions
+//! ```
+//! Calls are matched by call id alone: two calls of one user never end each other.
+
+pub mod actor;
+pub mod cdr;
+pub mod dial;
+pub mod metrics;
+mod origin;
+pub mod phase;
+pub(crate) mod release;
+pub mod route;
+pub mod supervisor;
+
+pub use actor::Call;
+pub use phase::CallCheckpoint;
+pub use supervisor::CallSupervisor;
+
+use ractor::RpcReplyPort;
+use serde::{Deserialize, Serialize};
+
+use crate::control::{PhoneCall, StartError};
+use crate::flow::FlowReport;
+use crate::invitation::phase::LocalFailure;
+use crate::leg::LegReport;
+use crate::model::address::AppHeaders;
+use crate::model::cause::Cause;
+use crate::model::ids::{CallId, ClientId, InvitationId, LegId, RoomId, UserId};
+use crate::model::media::Digit;
+use crate::ports::rtc::Sdp;
+use crate::ports::sip::IncomingInvite;
+use crate::room::RoomReport;
+
+/// What the CallSupervisor hears.
+#[derive(Debug)]
+pub enum CallSupervisorMsg {
+    /// Spawn a Call for every row of the ledger.
+    Rebuild,
+    /// A phone or trunk calls.
+    Incoming(Box<IncomingInvite>),
+    /// An app user calls, or joins a room.
+    FromClient(ClientCall),
+    /// An app user invited a number or a service.
+    FromInvitation(InvitedCall),
+    /// The API calls a phone into a room.
+    StartPhoneCall {
+        /// What it wants.
+        order: PhoneCall,
+        /// Answered before it rings.
+        reply: RpcReplyPort<Result<CallId, StartError>>,
+    },
+    /// The wait before a restart is over.
+    Respawn(CallId),
+    /// The history of a phone call has been kept long enough.
+    ForgetHistory(CallId),
+    /// Nothing: makes an armed fault fire.
+    Poke,
+}
+
+/// An app user's call. Its id is drawn by the Client, which has replied with it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClientCall {
+    /// The call to be.
+    pub call: CallId,
+    /// Where its events go.
+    pub client: ClientId,
+    /// Who calls.
+    pub user: UserId,
+    /// What it wants.
+    pub kind: ClientCallKind,
+    /// The browser's offer.
+    pub sdp: Sdp,
+}
+
+/// What an app user's call wants.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClientCallKind {
+    /// To ring somebody.
+    To {
+        /// User id, service id or number.
+        to: String,
+        /// Through the PSTN trunk.
+        pstn: bool,
+        /// Shown to the callee.
+        display_name: String,
+        /// To the SIP side.
+        headers: AppHeaders,
+        /// Past the flow, to this number.
+        sip_number: Option<String>,
+    },
+    /// To join a room.
+    Room(RoomId),
+}
+
+/// An app user's invitation to a number or a service: the call is the callee's side of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InvitedCall {
+    /// The call to be.
+    pub call: CallId,
+    /// The invitation, which hears what becomes of it.
+    pub invitation: InvitationId,
+    /// The inviting connection.
+    pub client: ClientId,
+    /// Who invites.
+    pub user: UserId,
+    /// The number or service.
+    pub callee: String,
+    /// As sent.
+    pub content: String,
+    /// As sent; opaque.
+    pub channel: String,
+}
+
+/// What a Call hears.
+#[derive(Debug)]
+pub enum CallMsg {
+    /// Take up the checkpoint: first message of every incarnation.
+    Begin,
+    /// A leg reports.
+    Leg {
+        /// Which.
+        leg: LegId,
+        /// What.
+        report: LegReport,
+    },
+    /// The flow reports.
+    Flow(FlowReport),
+    /// The room reports.
+    Room(RoomReport),
+    /// An invitation of this call, sent or received, reports.
+    Invitation {
+        /// Which.
+        invitation: InvitationId,
+        /// What.
+        report: InvitationReport,
+    },
+    /// An app user of this call asks.
+    FromClient {
+        /// From which connection; one that is no party is not heard.
+        client: ClientId,
+        /// What.
+        action: ClientAction,
+    },
+    /// End it.
+    HangUp {
+        /// Why.
+        cause: Cause,
+    },
+    /// A deadline may have passed.
+    Tick,
+    /// The wait before a child's restart is over.
+    Respawn(Child),
+    /// Nothing: makes an armed fault fire.
+    Poke,
+}
+
+/// A child of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Child {
+    /// A leg.
+    Leg(LegId),
+    /// The flow.
+    Flow,
+}
+
+/// What an app user asks of a call.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClientAction {
+    /// A (new) WebRTC offer.
+    Offer(Sdp),
+    /// Hang up.
+    Hangup,
+    /// Its connection is gone for good.
+    Lost,
+    /// Send digits to the far side.
+    Digits(Vec<Digit>),
+}
+
+/// What an invitation reports to its call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum InvitationReport {
+    /// A device of the callee has it.
+    Received,
+    /// Accepted.
+    Accepted {
+        /// By which connection.
+        client: ClientId,
+        /// The response.
+        response: String,
+        /// The browser's offer; without one it comes as `media.offer`.
+        sdp: Option<Sdp>,
+    },
+    /// Refused.
+    Refused {
+        /// The response.
+        response: String,
+    },
+    /// Taken back.
+    Canceled {
+        /// The reason given.
+        reason: String,
+    },
+    /// Failed.
+    Failed(LocalFailure),
+}

@@ -1,0 +1,372 @@
+//! A SIP core without a wire: dialogs as records, and whatever the far side does when the test says so.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::{Events, lock};
+use crate::model::address::{AppHeaders, NameAddr, SipOrigin, SipUri, Transport};
+use crate::model::cause::Cause;
+use crate::model::ids::{DialogId, Epoch, ListenerId, TrunkId};
+use crate::model::media::{Codec, Direction};
+use crate::model::negotiate::{AudioAnswer, AudioOffer, Capabilities};
+use crate::ports::Fenced;
+use crate::ports::sip::{
+    DialogEvent, DialogPhase, DialogSnapshot, IncomingInvite, MediaAddress, MediaToward, OutgoingInvite,
+    RegisterAnswer, RegisterRequest, SipCommand, SipEvent, SipPort,
+};
+
+/// An order that was carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SipOrder {
+    /// To which dialog.
+    pub dialog: DialogId,
+    /// By which incarnation of its leg.
+    pub epoch: Epoch,
+    /// Which of the leg's orders.
+    pub order: u64,
+    /// What.
+    pub command: SipCommand,
+}
+
+/// A dialog as the core has it.
+#[derive(Debug, Clone)]
+pub struct FakeDialog {
+    /// What the leg would see of it.
+    pub snapshot: DialogSnapshot,
+    /// The INVITE, where we sent it.
+    pub invite: Option<OutgoingInvite>,
+    /// The INVITE, where it came to us.
+    pub incoming: Option<IncomingInvite>,
+    /// Our last description sent in a final response or offer.
+    pub local: Option<AudioOffer>,
+    epoch: Epoch,
+}
+
+#[derive(Default)]
+struct Core {
+    dialogs: HashMap<DialogId, FakeDialog>,
+    orders: Vec<SipOrder>,
+    repeated: u64,
+    fenced: u64,
+    register_answers: Vec<(u64, RegisterAnswer)>,
+    registers: Vec<(TrunkId, Duration)>,
+    requests: u64,
+}
+
+/// Keeps dialogs, acknowledges our 200s at once, ends what is hung up. Trunks register and answer OPTIONS.
+pub struct FakeSip {
+    brain: Events,
+    core: Mutex<Core>,
+    trunks_fail: AtomicBool,
+    draining: AtomicBool,
+    withholds_acks: AtomicBool,
+}
+
+impl FakeSip {
+    pub(super) fn new(brain: Events) -> Self {
+        Self {
+            brain,
+            core: Mutex::default(),
+            trunks_fail: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            withholds_acks: AtomicBool::new(false),
+        }
+    }
+
+    /// A phone's description: PCMU and PCMA at this port.
+    pub fn phone_offer(port: u16, direction: Direction) -> AudioOffer {
+        AudioOffer::from_capabilities(&Capabilities {
+            codecs: vec![Codec::Pcmu, Codec::Pcma],
+            rtp: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
+            direction,
+            session_id: u64::from(port),
+            session_version: 1,
+            dtls: None,
+        })
+    }
+
+    /// An INVITE from `origin` for the user part `to`.
+    pub fn invite_from(origin: SipOrigin, from: &str, to: &str) -> IncomingInvite {
+        let uri = |user: &str| SipUri(format!("sip:{user}@tandem.test"));
+        IncomingInvite {
+            dialog: DialogId::random(),
+            call_id: format!("{:x}@fake", rand::random::<u64>()),
+            listener: ListenerId::new("udp").expect("a name"),
+            source: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5060),
+            transport: Transport::Udp,
+            origin,
+            request_uri: uri(to),
+            from: NameAddr { display: String::new(), uri: uri(from) },
+            to: NameAddr { display: String::new(), uri: uri(to) },
+            asserted: None,
+            headers: AppHeaders::default(),
+            offer: Some(Self::phone_offer(4000, Direction::SendRecv)),
+        }
+    }
+
+    /// The INVITE arrives; its dialog.
+    pub fn incoming(&self, invite: IncomingInvite) -> DialogId {
+        let dialog = invite.dialog;
+        let snapshot = DialogSnapshot {
+            leg: None,
+            phase: DialogPhase::Early { progress: None },
+            pending: None,
+            remote: invite.offer.clone().map(Box::new),
+            last_order: 0,
+        };
+        let record =
+            FakeDialog { snapshot, invite: None, incoming: Some(invite.clone()), local: None, epoch: Epoch::default() };
+        lock(&self.core).dialogs.insert(dialog, record);
+        self.brain.sip(SipEvent::Incoming(Box::new(invite)));
+        dialog
+    }
+
+    /// The callee rings.
+    pub fn ring(&self, dialog: DialogId) {
+        self.change(dialog, |record| record.snapshot.phase = DialogPhase::Early { progress: Some(180) });
+        self.tell(dialog, DialogEvent::Progress { status: 180, answer: None, headers: AppHeaders::default() });
+    }
+
+    /// The callee answers our INVITE with PCMU.
+    pub fn pick_up(&self, dialog: DialogId) {
+        let Some(invite) = self.dialog(dialog).and_then(|record| record.invite) else { return };
+        let ours = Capabilities {
+            codecs: vec![Codec::Pcmu],
+            rtp: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4002),
+            direction: Direction::SendRecv,
+            session_id: 1,
+            session_version: 1,
+            dtls: None,
+        };
+        let (answer, _) = invite.offer.answer(&ours).expect("an offer of ours has PCMU");
+        self.change(dialog, |record| {
+            record.snapshot.phase = DialogPhase::Confirmed;
+            record.snapshot.remote = Some(Box::new(AudioOffer(answer.0.clone())));
+        });
+        self.tell(dialog, DialogEvent::Answered { answer: Box::new(answer), headers: AppHeaders::default() });
+    }
+
+    /// The far side ends it: refuses our INVITE, cancels its own, or hangs up.
+    pub fn end(&self, dialog: DialogId, cause: Cause) {
+        self.change(dialog, |record| record.snapshot.phase = DialogPhase::Ended(cause.clone()));
+        self.tell(dialog, DialogEvent::Ended(cause));
+    }
+
+    /// The ACK to our 200 comes, for a test that withheld it.
+    pub fn ack(&self, dialog: DialogId, answer: Option<AudioAnswer>) {
+        self.change(dialog, |record| record.snapshot.phase = DialogPhase::Confirmed);
+        self.tell(dialog, DialogEvent::Acked { answer: answer.map(Box::new) });
+    }
+
+    /// Whether ACKs to our 200s wait for [`FakeSip::ack`].
+    pub fn withhold_acks(&self, withhold: bool) {
+        self.withholds_acks.store(withhold, Ordering::Relaxed);
+    }
+
+    /// The far side sends a re-INVITE; the request's number.
+    pub fn reoffer(&self, dialog: DialogId, offer: Option<AudioOffer>) -> u64 {
+        let request = self.next_request();
+        let offer = offer.map(Box::new);
+        self.change(dialog, |record| {
+            record.snapshot.pending = Some((request, offer.clone()));
+            if offer.is_some() {
+                record.snapshot.remote = offer.clone();
+            }
+        });
+        self.tell(dialog, DialogEvent::Reoffered { request, offer });
+        request
+    }
+
+    /// Any other event in a dialog.
+    pub fn tell(&self, dialog: DialogId, event: DialogEvent) {
+        let leg = self.dialog(dialog).and_then(|record| record.snapshot.leg);
+        if let Some(leg) = leg {
+            self.brain.sip(SipEvent::Dialog { leg, dialog, event });
+        }
+    }
+
+    /// A REGISTER whose digest was right arrives; its number.
+    pub fn register_request(&self, make: impl FnOnce(u64) -> RegisterRequest) -> u64 {
+        let request = self.next_request();
+        self.brain.sip(SipEvent::Register(Box::new(make(request))));
+        request
+    }
+
+    /// The registrar's answer to a REGISTER.
+    pub fn register_answer(&self, request: u64) -> Option<RegisterAnswer> {
+        lock(&self.core)
+            .register_answers
+            .iter()
+            .find(|(number, _)| *number == request)
+            .map(|(_, answer)| answer.clone())
+    }
+
+    /// The REGISTERs that were sent for trunks, with their Expires.
+    pub fn trunk_registers(&self) -> Vec<(TrunkId, Duration)> {
+        lock(&self.core).registers.clone()
+    }
+
+    /// Whether trunks answer 503 to REGISTER and OPTIONS.
+    pub fn fail_trunks(&self, fail: bool) {
+        self.trunks_fail.store(fail, Ordering::Relaxed);
+    }
+
+    /// A dialog, until it is forgotten.
+    pub fn dialog(&self, dialog: DialogId) -> Option<FakeDialog> {
+        lock(&self.core).dialogs.get(&dialog).cloned()
+    }
+
+    /// Every dialog that is not forgotten.
+    pub fn dialogs(&self) -> Vec<(DialogId, FakeDialog)> {
+        lock(&self.core).dialogs.iter().map(|(id, record)| (*id, record.clone())).collect()
+    }
+
+    /// The dialogs we sent an INVITE for and that are not over.
+    pub fn outgoing(&self) -> Vec<DialogId> {
+        let live =
+            |record: &FakeDialog| record.invite.is_some() && !matches!(record.snapshot.phase, DialogPhase::Ended(_));
+        self.dialogs().into_iter().filter(|(_, record)| live(record)).map(|(id, _)| id).collect()
+    }
+
+    /// Every order carried out, in order.
+    pub fn orders(&self) -> Vec<SipOrder> {
+        lock(&self.core).orders.clone()
+    }
+
+    /// The orders carried out in one dialog.
+    pub fn orders_of(&self, dialog: DialogId) -> Vec<SipCommand> {
+        lock(&self.core).orders.iter().filter(|o| o.dialog == dialog).map(|o| o.command.clone()).collect()
+    }
+
+    /// Orders that were dropped since they had been carried out, and orders of older incarnations that were refused.
+    pub fn repeated_and_fenced(&self) -> (u64, u64) {
+        let core = lock(&self.core);
+        (core.repeated, core.fenced)
+    }
+
+    /// Whether the core refuses new calls.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    fn change(&self, dialog: DialogId, change: impl FnOnce(&mut FakeDialog)) {
+        if let Some(record) = lock(&self.core).dialogs.get_mut(&dialog) {
+            change(record);
+        }
+    }
+
+    fn next_request(&self) -> u64 {
+        let mut core = lock(&self.core);
+        core.requests += 1;
+        core.requests
+    }
+
+    fn outcome(&self, good: Duration) -> Result<Duration, u16> {
+        if self.trunks_fail.load(Ordering::Relaxed) { Err(503) } else { Ok(good) }
+    }
+}
+
+impl SipPort for FakeSip {
+    fn order(&self, dialog: DialogId, epoch: Epoch, order: u64, command: SipCommand) -> Result<(), Fenced> {
+        let mut core = lock(&self.core);
+        if let SipCommand::Invite(invite) = &command {
+            let snapshot = DialogSnapshot {
+                leg: Some(invite.leg),
+                phase: DialogPhase::Early { progress: None },
+                pending: None,
+                remote: None,
+                last_order: 0,
+            };
+            core.dialogs.entry(dialog).or_insert_with(|| FakeDialog {
+                snapshot,
+                invite: Some((**invite).clone()),
+                incoming: None,
+                local: Some(invite.offer.clone()),
+                epoch,
+            });
+        }
+        let Some(record) = core.dialogs.get_mut(&dialog) else { return Ok(()) };
+        if epoch < record.epoch {
+            core.fenced += 1;
+            return Err(Fenced);
+        }
+        record.epoch = epoch;
+        if order <= record.snapshot.last_order {
+            core.repeated += 1;
+            return Ok(());
+        }
+        record.snapshot.last_order = order;
+        let mut event = None;
+        match &command {
+            SipCommand::Adopt(leg) => record.snapshot.leg = Some(*leg),
+            SipCommand::Invite(_) | SipCommand::Info(_) => {}
+            SipCommand::Progress { status, .. } => {
+                record.snapshot.phase = DialogPhase::Early { progress: Some(*status) };
+            }
+            SipCommand::Answer { description, .. } => {
+                record.local = Some((**description).clone());
+                record.snapshot.phase = DialogPhase::Answering;
+                if !self.withholds_acks.load(Ordering::Relaxed) {
+                    record.snapshot.phase = DialogPhase::Confirmed;
+                    event = Some(DialogEvent::Acked { answer: None });
+                }
+            }
+            SipCommand::Reject { cause, .. } | SipCommand::Hangup(cause) => {
+                if !matches!(record.snapshot.phase, DialogPhase::Ended(_)) {
+                    record.snapshot.phase = DialogPhase::Ended(cause.clone());
+                    event = Some(DialogEvent::Ended(cause.clone()));
+                }
+            }
+            SipCommand::Reoffer(offer) => record.local = Some((**offer).clone()),
+            SipCommand::AnswerReoffer { description, .. } => {
+                record.local = Some((**description).clone());
+                record.snapshot.pending = None;
+            }
+            SipCommand::RejectReoffer { .. } => record.snapshot.pending = None,
+            SipCommand::Forget => {
+                core.dialogs.remove(&dialog);
+            }
+        }
+        core.orders.push(SipOrder { dialog, epoch, order, command });
+        drop(core);
+        if let Some(event) = event {
+            self.tell(dialog, event);
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self, dialog: DialogId) -> Option<DialogSnapshot> {
+        self.dialog(dialog).map(|record| record.snapshot)
+    }
+
+    fn answer_register(&self, request: u64, answer: RegisterAnswer) {
+        lock(&self.core).register_answers.push((request, answer));
+    }
+
+    fn register(&self, trunk: &TrunkId, epoch: Epoch, expires: Duration) {
+        lock(&self.core).registers.push((trunk.clone(), expires));
+        let outcome = self.outcome(expires);
+        self.brain.sip(SipEvent::TrunkRegistration { trunk: trunk.clone(), epoch, outcome });
+    }
+
+    fn options(&self, trunk: &TrunkId, epoch: Epoch) {
+        let outcome = self.outcome(Duration::from_millis(20));
+        self.brain.sip(SipEvent::TrunkOptions { trunk: trunk.clone(), epoch, outcome });
+    }
+
+    fn media_address(&self, _: MediaToward) -> MediaAddress {
+        let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        MediaAddress { bind: localhost, advertise: localhost }
+    }
+
+    fn set_draining(&self, draining: bool) {
+        self.draining.store(draining, Ordering::Relaxed);
+    }
+
+    fn listeners(&self) -> Vec<ListenerId> {
+        vec![ListenerId::new("udp").expect("a name")]
+    }
+}

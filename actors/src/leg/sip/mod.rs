@@ -1,0 +1,161 @@
+//! The SipLeg actor: a shell around [`phase`] that speaks to the SIP port and to the media session.
+
+pub mod phase;
+mod types;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+
+use self::phase::{Role, SipEffect, SipInput, SipPhase, SipState};
+use super::shell::Shell;
+use super::{LegMsg, LegOrder, LegReport, LegSide, Overdue};
+use crate::ctx::Ctx;
+use crate::model::cause::Cause;
+use crate::model::ids::LegId;
+use crate::ports::media::{Carriage, MediaEventKind};
+use crate::ports::sip::MediaToward;
+use crate::supervision::Kind;
+
+/// A little more than 64*T1 (RFC 3261 §17): by then the core has given the wire up.
+const WIRE_DONE_WITHIN: Duration = Duration::from_secs(40);
+
+/// Child of its Call; transient, 3/10 s. The call's last act for it: hang up by the port, close the media session.
+pub struct SipLeg;
+
+/// Its state.
+pub struct State {
+    shell: Shell,
+    sip: SipState,
+}
+
+impl Actor for SipLeg {
+    type Msg = LegMsg;
+    type State = State;
+    type Arguments = (Ctx, LegId);
+
+    async fn pre_start(&self, me: ActorRef<LegMsg>, (ctx, leg): Self::Arguments) -> Result<State, ActorProcessingErr> {
+        let Some((epoch, checkpoint)) = ctx.ledger.legs.next_epoch(&leg) else {
+            return Err("the leg is over".into());
+        };
+        let LegSide::Sip(sip) = checkpoint.side.clone() else {
+            return Err("the leg is not a SIP leg".into());
+        };
+        me.cast(LegMsg::Begin)?;
+        ctx.directory.sip_legs.set(leg, me);
+        Ok(State { shell: Shell::new(ctx, epoch, checkpoint), sip: *sip })
+    }
+
+    async fn handle(&self, me: ActorRef<LegMsg>, msg: LegMsg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.shell.ctx.faults.check(Kind::SipLeg, &state.shell.checkpoint.leg);
+        match msg {
+            LegMsg::Begin => state.begin(&me),
+            LegMsg::Order(order) => state.step(&me, SipInput::Order(order)),
+            LegMsg::Sip(event) => state.step(&me, SipInput::Dialog(event)),
+            LegMsg::Media(event) => state.media(&me, event),
+            LegMsg::Overdue(Overdue::Wire) => state.step(&me, SipInput::Overdue),
+            LegMsg::Rtc(_) | LegMsg::Overdue(Overdue::Browser(_)) | LegMsg::Poke => {}
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn begin(&mut self, me: &ActorRef<LegMsg>) {
+        if let Some(cause) = self.shell.checkpoint.end.clone() {
+            self.shell.report_end(cause);
+            me.stop(None);
+            return;
+        }
+        if let SipPhase::Ending(_) = self.sip.phase {
+            self.watch_the_wire(me);
+        } else if self.sip.rtp.is_none()
+            && let Err(cause) = self.open()
+        {
+            self.step(me, SipInput::NoMedia(cause));
+            return;
+        }
+        let input = if self.shell.is_first() {
+            SipInput::Start
+        } else {
+            SipInput::Resume(self.shell.ctx.ports.sip.snapshot(self.sip.dialog).map(Box::new))
+        };
+        self.step(me, input);
+    }
+
+    fn open(&mut self) -> Result<(), Cause> {
+        let toward = match &self.sip.role {
+            Role::Uas(invite) => MediaToward::Peer(invite.source),
+            Role::Uac { to, .. } => match to.first() {
+                Some(first) => MediaToward::Destination(first.clone()),
+                None => return Err(Cause::offline()),
+            },
+        };
+        let address = self.shell.ctx.ports.sip.media_address(toward);
+        let local = self.shell.open_media(Carriage::Rtp(address.bind))?;
+        self.sip.rtp = Some(SocketAddr::new(address.advertise, local.port()));
+        Ok(())
+    }
+
+    fn media(&mut self, me: &ActorRef<LegMsg>, event: MediaEventKind) {
+        match event {
+            MediaEventKind::FirstPacket(_) => {}
+            MediaEventKind::Digit { digit, .. } => self.shell.report(LegReport::Digit { digit, by_info: false }),
+            MediaEventKind::Played(_) | MediaEventKind::NoClip(_) | MediaEventKind::Fenced(_) => {
+                self.shell.report(LegReport::Media(event));
+            }
+            MediaEventKind::Silent => {
+                if self.shell.silence_counts() {
+                    self.shell.report(LegReport::Silent);
+                }
+            }
+            MediaEventKind::Failed => {
+                let cause = Cause::internal("the media session failed");
+                self.step(me, SipInput::Order(LegOrder::End(cause)));
+            }
+        }
+    }
+
+    fn step(&mut self, me: &ActorRef<LegMsg>, input: SipInput) {
+        let before = self.sip.phase.word();
+        let leg = self.shell.checkpoint.leg;
+        let (sip, effects) = self.sip.clone().step(leg, input);
+        self.sip = sip;
+        if self.sip.phase.word() != before {
+            let (call, dialog) = (self.shell.checkpoint.call, self.sip.dialog);
+            tracing::info!(%call, %leg, %dialog, phase = self.sip.phase.word(), "the SIP leg goes on");
+            if let SipPhase::Ending(_) = self.sip.phase {
+                self.watch_the_wire(me);
+            }
+        }
+        if !self.shell.commit(LegSide::Sip(Box::new(self.sip.clone()))) {
+            me.stop(Some("fenced".into()));
+            return;
+        }
+        let mut commands = self.sip.last.clone().into_iter();
+        for effect in effects {
+            match effect {
+                SipEffect::Configure { negotiated, watched } => self.shell.configure(*negotiated, watched),
+                SipEffect::CloseMedia => self.shell.close_media(),
+                SipEffect::Command => {
+                    let Some((order, command)) = commands.next() else { continue };
+                    let port = &self.shell.ctx.ports.sip;
+                    if port.order(self.sip.dialog, self.shell.epoch, order, command).is_err() {
+                        me.stop(Some("fenced".into()));
+                        return;
+                    }
+                }
+                SipEffect::Report(report) => self.shell.report(report),
+                SipEffect::End(cause) => {
+                    self.shell.end(cause);
+                    me.stop(None);
+                }
+            }
+        }
+    }
+
+    fn watch_the_wire(&self, me: &ActorRef<LegMsg>) {
+        me.send_after(WIRE_DONE_WITHIN, || LegMsg::Overdue(Overdue::Wire));
+    }
+}

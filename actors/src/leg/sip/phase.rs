@@ -1,0 +1,441 @@
+//! A SIP leg's decisions as a pure machine: offers and answers, progress, hold, the end. Transactions, retransmissions, ACK and
+//! PRACK are the SIP core's (RFC 3261 §13, §14; RFC 3264; RFC 6337 for who may offer when).
+//!
+//! ```text
+//!  UAS  Offered --Answer--> Answering --ACK--> Confirmed          any --End--> Ending --Ended--> (gone)
+//!  UAC  Calling --1xx--> Calling --2xx-------> Confirmed          any --Ended-----------------> (gone)
+//! ```
+
+pub use super::types::*;
+use crate::leg::{LegOrder, LegReport};
+use crate::model::address::{AppHeaders, CallerId};
+use crate::model::cause::Cause;
+use crate::model::ids::{DialogId, LegId};
+use crate::model::media::{Codec, Direction};
+use crate::model::negotiate::{AudioAnswer, AudioOffer, Capabilities, Negotiated};
+use crate::ports::sip::{
+    Destination, DialogEvent, DialogPhase, DialogSnapshot, IncomingInvite, OutgoingInvite, SipCommand,
+};
+
+type Step = (SipState, Vec<SipEffect>);
+
+impl SipState {
+    /// A leg that the party began.
+    pub fn uas(invite: Box<IncomingInvite>, codecs: Vec<Codec>) -> Self {
+        Self::new(invite.dialog, Role::Uas(invite), codecs, SipPhase::Offered)
+    }
+
+    /// A leg that we begin.
+    pub fn uac(to: Vec<Destination>, caller: CallerId, headers: AppHeaders, codecs: Vec<Codec>) -> Self {
+        Self::new(DialogId::random(), Role::Uac { to, caller, headers }, codecs, SipPhase::Calling)
+    }
+
+    fn new(dialog: DialogId, role: Role, codecs: Vec<Codec>, phase: SipPhase) -> Self {
+        Self {
+            dialog,
+            role,
+            codecs,
+            rtp: None,
+            phase,
+            local: None,
+            agreed: None,
+            progress: None,
+            headers: AppHeaders::default(),
+            orders: 0,
+            last: Vec::new(),
+        }
+    }
+
+    /// Call-ID of a call that came in; our dialog's id of one that went out.
+    pub fn signalling_id(&self) -> String {
+        match &self.role {
+            Role::Uas(invite) => invite.call_id.clone(),
+            Role::Uac { .. } => self.dialog.to_string(),
+        }
+    }
+
+    /// The party holds us.
+    pub fn held(&self) -> bool {
+        self.agreed.as_ref().is_some_and(|agreed| !agreed.direction.sends())
+    }
+
+    /// Steps the leg. `leg` is its own id, needed to name it to the core.
+    pub fn step(mut self, leg: LegId, input: SipInput) -> Step {
+        let mut out = Vec::new();
+        if !matches!(input, SipInput::Resume(_)) {
+            self.last.clear();
+        }
+        match input {
+            SipInput::Start => self.start(leg, &mut out),
+            SipInput::Resume(snapshot) => self.resume(snapshot, &mut out),
+            SipInput::NoMedia(cause) => match self.role {
+                Role::Uas(_) => {
+                    self.command(SipCommand::Adopt(leg), &mut out);
+                    self.end(cause, &mut out);
+                }
+                Role::Uac { .. } => self.over(cause, &mut out),
+            },
+            SipInput::Order(order) => self.order(order, &mut out),
+            SipInput::Dialog(event) => self.dialog(event, &mut out),
+            SipInput::Overdue => {
+                if let SipPhase::Ending(cause) = self.phase.clone() {
+                    self.over(cause, &mut out);
+                }
+            }
+        }
+        (self, out)
+    }
+
+    fn start(&mut self, leg: LegId, out: &mut Vec<SipEffect>) {
+        match &self.role {
+            Role::Uas(_) => self.command(SipCommand::Adopt(leg), out),
+            Role::Uac { to, caller, headers } => {
+                let (to, caller, headers) = (to.clone(), caller.clone(), headers.clone());
+                let Some(ours) = self.capabilities(Vec::new()) else {
+                    self.over(Cause::internal("a leg began without its media session"), out);
+                    return;
+                };
+                let offer = AudioOffer::from_capabilities(&ours);
+                self.local = Some(Box::new(offer.clone()));
+                self.command(SipCommand::Invite(Box::new(OutgoingInvite { leg, to, caller, headers, offer })), out);
+            }
+        }
+    }
+
+    /// Level-triggered: steps whatever the core knows and the checkpoint does not, then says again what is so.
+    fn resume(&mut self, snapshot: Option<Box<DialogSnapshot>>, out: &mut Vec<SipEffect>) {
+        let unheard = std::mem::take(&mut self.last);
+        let reissued = !unheard.is_empty();
+        let answering = unheard.iter().find_map(|(_, command)| match command {
+            SipCommand::AnswerReoffer { request, .. } | SipCommand::RejectReoffer { request, .. } => Some(*request),
+            SipCommand::Adopt(_)
+            | SipCommand::Invite(_)
+            | SipCommand::Progress { .. }
+            | SipCommand::Answer { .. }
+            | SipCommand::Reject { .. }
+            | SipCommand::Reoffer(_)
+            | SipCommand::Info(_)
+            | SipCommand::Hangup(_)
+            | SipCommand::Forget => None,
+        });
+        out.extend(unheard.iter().map(|_| SipEffect::Command));
+        self.last = unheard;
+        if let Some(agreed) = &self.agreed {
+            out.push(SipEffect::Configure { negotiated: agreed.clone(), watched: self.answered() });
+            out.push(SipEffect::Report(LegReport::Ready(agreed.send.codec)));
+        }
+        if let (Some((status, early)), SipPhase::Calling) = (self.progress, &self.phase) {
+            let early = self.agreed.as_ref().filter(|_| early).map(|agreed| agreed.send.codec);
+            out.push(SipEffect::Report(LegReport::Progress { status, early }));
+        }
+        if self.phase == SipPhase::Confirmed {
+            self.connected(out);
+            self.report_hold(out);
+        }
+        let Some(snapshot) = snapshot else {
+            if !reissued {
+                self.over(Cause::internal("the SIP core no longer knows the dialog"), out);
+            }
+            return;
+        };
+        let remote = snapshot.remote.map(|remote| Box::new(AudioAnswer(remote.0)));
+        match (snapshot.phase, &self.phase) {
+            (DialogPhase::Ended(cause), _) => self.dialog(DialogEvent::Ended(cause), out),
+            (DialogPhase::Confirmed, SipPhase::Calling) => {
+                if let Some(answer) = remote {
+                    self.dialog(DialogEvent::Answered { answer, headers: AppHeaders::default() }, out);
+                }
+            }
+            (DialogPhase::Confirmed, SipPhase::Answering) => {
+                let answer = remote.filter(|_| self.delayed_offer());
+                self.dialog(DialogEvent::Acked { answer }, out);
+            }
+            (DialogPhase::Early { progress: Some(status) }, SipPhase::Calling) if self.progress.is_none() => {
+                let event = DialogEvent::Progress { status, answer: remote, headers: AppHeaders::default() };
+                self.dialog(event, out);
+            }
+            (DialogPhase::Early { .. } | DialogPhase::Answering | DialogPhase::Confirmed, _) => {}
+        }
+        if let Some((request, offer)) = snapshot.pending.filter(|(request, _)| answering != Some(*request)) {
+            self.dialog(DialogEvent::Reoffered { request, offer }, out);
+        }
+    }
+
+    fn order(&mut self, order: LegOrder, out: &mut Vec<SipEffect>) {
+        match order {
+            LegOrder::Prepare { first } => {
+                if self.phase == SipPhase::Offered {
+                    self.prepare(first, out);
+                }
+            }
+            LegOrder::Progress { status, early } => {
+                if self.phase == SipPhase::Offered {
+                    let answer = self.local.as_ref().filter(|_| early && !self.delayed_offer());
+                    let answer = answer.map(|local| Box::new(AudioAnswer(local.0.clone())));
+                    self.command(SipCommand::Progress { status, answer, headers: AppHeaders::default() }, out);
+                }
+            }
+            LegOrder::Answer { headers } => {
+                if self.phase == SipPhase::Offered {
+                    self.answer(headers, out);
+                }
+            }
+            LegOrder::Offer(_) => {}
+            LegOrder::End(cause) => match self.phase {
+                SipPhase::Offered | SipPhase::Answering | SipPhase::Calling | SipPhase::Confirmed => {
+                    self.end(cause, out);
+                }
+                SipPhase::Ending(_) | SipPhase::Ended => {}
+            },
+        }
+    }
+
+    fn prepare(&mut self, first: Vec<Codec>, out: &mut Vec<SipEffect>) {
+        if let Some(agreed) = &self.agreed {
+            out.push(SipEffect::Report(LegReport::Ready(agreed.send.codec)));
+            return;
+        }
+        let Some(ours) = self.capabilities(first) else {
+            self.end(Cause::internal("a leg began without its media session"), out);
+            return;
+        };
+        let Some(offer) = self.offered() else {
+            // No offer in the INVITE: ours goes out in the 200, and the ACK brings the answer (RFC 3261 §13.2.1).
+            self.local = Some(Box::new(AudioOffer::from_capabilities(&ours)));
+            let codec = ours.codecs.first().copied().unwrap_or(Codec::Pcmu);
+            out.push(SipEffect::Report(LegReport::Ready(codec)));
+            return;
+        };
+        match offer.answer(&ours) {
+            Ok((answer, negotiated)) => {
+                self.local = Some(Box::new(AudioOffer(answer.0)));
+                self.agree(negotiated, out);
+                if let Some(agreed) = &self.agreed {
+                    out.push(SipEffect::Report(LegReport::Ready(agreed.send.codec)));
+                }
+            }
+            Err(error) => {
+                let cause = Cause::not_acceptable(error.to_string());
+                self.command(SipCommand::Reject { cause: cause.clone(), warning: Some(error.warning()) }, out);
+                self.ending(cause, out);
+            }
+        }
+    }
+
+    fn answer(&mut self, headers: AppHeaders, out: &mut Vec<SipEffect>) {
+        if self.local.is_none() {
+            self.prepare(Vec::new(), out);
+        }
+        let (SipPhase::Offered, Some(local)) = (&self.phase, self.local.clone()) else { return };
+        self.phase = SipPhase::Answering;
+        self.command(SipCommand::Answer { description: local, headers }, out);
+        if let Some(agreed) = &self.agreed {
+            out.push(SipEffect::Configure { negotiated: agreed.clone(), watched: true });
+        }
+    }
+
+    fn dialog(&mut self, event: DialogEvent, out: &mut Vec<SipEffect>) {
+        if let SipPhase::Ending(cause) = &self.phase {
+            // Whatever crosses our hang-up is the core's to finish; only the end counts.
+            if let DialogEvent::Ended(_) = event {
+                let cause = cause.clone();
+                self.over(cause, out);
+            }
+            return;
+        }
+        match event {
+            DialogEvent::Progress { status, answer, .. } => {
+                if self.phase != SipPhase::Calling {
+                    return;
+                }
+                let agreed = match (answer, &self.local) {
+                    (Some(answer), Some(local)) => answer.accept(local).ok(),
+                    (Some(_), None) | (None, _) => None,
+                };
+                let early = agreed.as_ref().map(|agreed| agreed.send.codec);
+                if let Some(agreed) = agreed {
+                    self.agree(agreed, out);
+                }
+                self.progress = Some((status, early.is_some()));
+                out.push(SipEffect::Report(LegReport::Progress { status, early }));
+            }
+            DialogEvent::Answered { answer, headers } => {
+                if self.phase != SipPhase::Calling {
+                    return;
+                }
+                self.headers = headers;
+                self.phase = SipPhase::Confirmed;
+                self.take_answer(&answer, out);
+            }
+            DialogEvent::Acked { answer } => {
+                if self.phase != SipPhase::Answering {
+                    self.take_reoffer_answer(answer, out);
+                    return;
+                }
+                self.phase = SipPhase::Confirmed;
+                match answer.filter(|_| self.delayed_offer()) {
+                    Some(answer) => self.take_answer(&answer, out),
+                    None if self.agreed.is_some() => self.connected(out),
+                    None => self.end(Cause::not_acceptable("the ACK brought no answer to our offer"), out),
+                }
+            }
+            DialogEvent::Reoffered { request, offer } => self.reoffered(request, offer, out),
+            // We make no offer of our own once the call is up, so there is nothing these could answer.
+            DialogEvent::ReofferAnswered(_) | DialogEvent::ReofferFailed(_) => {}
+            DialogEvent::Info(digit) => out.push(SipEffect::Report(LegReport::Digit { digit, by_info: true })),
+            DialogEvent::Ended(cause) => self.over(cause, out),
+        }
+    }
+
+    fn take_answer(&mut self, answer: &AudioAnswer, out: &mut Vec<SipEffect>) {
+        let accepted = self.local.as_ref().map(|local| answer.accept(local));
+        match accepted {
+            Some(Ok(negotiated)) => {
+                self.agree(negotiated, out);
+                self.connected(out);
+                self.report_hold(out);
+            }
+            Some(Err(error)) => self.end(Cause::not_acceptable(error.to_string()), out),
+            None => self.end(Cause::internal("an answer came, but we had offered nothing"), out),
+        }
+    }
+
+    /// The ACK of a re-INVITE that had asked for our offer.
+    fn take_reoffer_answer(&mut self, answer: Option<Box<AudioAnswer>>, out: &mut Vec<SipEffect>) {
+        let (SipPhase::Confirmed, Some(answer), Some(local)) = (&self.phase, answer, &self.local) else { return };
+        let was = (self.held(), self.mute());
+        if let Ok(negotiated) = answer.accept(local) {
+            self.agree(negotiated, out);
+        }
+        if was != (self.held(), self.mute()) {
+            self.report_hold(out);
+        }
+    }
+
+    /// A re-INVITE or UPDATE: always a real answer, or 488 (`domain/interop`); never what was said before.
+    fn reoffered(&mut self, request: u64, offer: Option<Box<AudioOffer>>, out: &mut Vec<SipEffect>) {
+        let current = self.agreed.as_ref().map(|agreed| agreed.send.codec);
+        let Some(mut ours) = self.capabilities(current.into_iter().collect()) else {
+            self.command(SipCommand::RejectReoffer { request, status: 500 }, out);
+            return;
+        };
+        ours.session_version = self.local.as_ref().map_or(1, |local| local.0.session_version.saturating_add(1));
+        let Some(offer) = offer else {
+            let description = Box::new(AudioOffer::from_capabilities(&ours));
+            self.local = Some(description.clone());
+            self.command(SipCommand::AnswerReoffer { request, description }, out);
+            return;
+        };
+        match offer.answer(&ours) {
+            Ok((answer, negotiated)) => {
+                let was = (self.held(), self.mute());
+                let description = Box::new(AudioOffer(self.same_version_if_unchanged(answer)));
+                self.local = Some(description.clone());
+                self.command(SipCommand::AnswerReoffer { request, description }, out);
+                self.agree(negotiated, out);
+                if was != (self.held(), self.mute()) {
+                    self.report_hold(out);
+                }
+            }
+            Err(_) => self.command(SipCommand::RejectReoffer { request, status: 488 }, out),
+        }
+    }
+
+    /// The `o=` version goes up only when something changed (RFC 3264 §8).
+    fn same_version_if_unchanged(&self, answer: AudioAnswer) -> crate::model::negotiate::AudioDescription {
+        let mut description = answer.0;
+        if let Some(local) = &self.local {
+            let changed = description.session_version;
+            description.session_version = local.0.session_version;
+            if description != local.0 {
+                description.session_version = changed;
+            }
+        }
+        description
+    }
+
+    fn agree(&mut self, negotiated: Negotiated, out: &mut Vec<SipEffect>) {
+        let negotiated = Box::new(negotiated);
+        self.agreed = Some(negotiated.clone());
+        out.push(SipEffect::Configure { negotiated, watched: self.answered() });
+    }
+
+    fn connected(&self, out: &mut Vec<SipEffect>) {
+        if let Some(agreed) = &self.agreed {
+            let headers = self.headers.clone();
+            out.push(SipEffect::Report(LegReport::Connected { codec: agreed.send.codec, headers }));
+        }
+    }
+
+    fn report_hold(&self, out: &mut Vec<SipEffect>) {
+        out.push(SipEffect::Report(LegReport::Held { held: self.held(), mute: self.mute() }));
+    }
+
+    fn mute(&self) -> bool {
+        self.agreed.as_ref().is_some_and(|agreed| !agreed.direction.receives())
+    }
+
+    fn answered(&self) -> bool {
+        matches!(self.phase, SipPhase::Answering | SipPhase::Confirmed)
+    }
+
+    /// Ends it towards the peer; the core does what the dialog's state asks for: a final response, CANCEL or BYE.
+    fn end(&mut self, cause: Cause, out: &mut Vec<SipEffect>) {
+        self.command(SipCommand::Hangup(cause.clone()), out);
+        self.ending(cause, out);
+    }
+
+    fn ending(&mut self, cause: Cause, out: &mut Vec<SipEffect>) {
+        self.phase = SipPhase::Ending(cause);
+        out.push(SipEffect::CloseMedia);
+    }
+
+    fn over(&mut self, cause: Cause, out: &mut Vec<SipEffect>) {
+        if self.phase == SipPhase::Ended {
+            return;
+        }
+        if !matches!(self.phase, SipPhase::Ending(_)) {
+            out.push(SipEffect::CloseMedia);
+        }
+        self.phase = SipPhase::Ended;
+        self.command(SipCommand::Forget, out);
+        out.push(SipEffect::End(cause));
+    }
+
+    fn command(&mut self, command: SipCommand, out: &mut Vec<SipEffect>) {
+        self.orders += 1;
+        self.last.push((self.orders, command));
+        out.push(SipEffect::Command);
+    }
+
+    fn offered(&self) -> Option<&AudioOffer> {
+        match &self.role {
+            Role::Uas(invite) => invite.offer.as_ref(),
+            Role::Uac { .. } => None,
+        }
+    }
+
+    fn delayed_offer(&self) -> bool {
+        match &self.role {
+            Role::Uas(invite) => invite.offer.is_none(),
+            Role::Uac { .. } => false,
+        }
+    }
+
+    fn capabilities(&self, mut codecs: Vec<Codec>) -> Option<Capabilities> {
+        codecs.retain(|codec| self.codecs.contains(codec));
+        codecs.extend(self.codecs.iter().filter(|codec| !codecs.contains(codec)).copied().collect::<Vec<_>>());
+        Some(Capabilities {
+            codecs,
+            rtp: self.rtp?,
+            direction: Direction::SendRecv,
+            // `o=` ids are 63 bits at most in some peers.
+            session_id: self.dialog.0 >> 1,
+            session_version: 1,
+            dtls: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! The SIP leg's rules.
+
+use std::net::SocketAddr;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::address::{NameAddr, SipOrigin, SipUri, Transport};
+use crate::model::ids::ListenerId;
+use crate::model::negotiate::Profile;
+
+fn description(port: u16, codecs: &[Codec], direction: Direction) -> AudioOffer {
+    AudioOffer::from_capabilities(&Capabilities {
+        codecs: codecs.to_vec(),
+        rtp: SocketAddr::from(([192, 0, 2, 1], port)),
+        direction,
+        session_id: 7,
+        session_version: 1,
+        dtls: None,
+    })
+}
+
+fn phone(direction: Direction) -> AudioOffer {
+    description(4000, &[Codec::Pcmu, Codec::Pcma], direction)
+}
+
+fn uas(offer: Option<AudioOffer>) -> SipState {
+    let uri = SipUri("sip:1@h".into());
+    let name = NameAddr { display: String::new(), uri: uri.clone() };
+    let invite = IncomingInvite {
+        dialog: DialogId(1),
+        call_id: "c".into(),
+        listener: ListenerId::new("udp").expect("a name"),
+        source: SocketAddr::from(([192, 0, 2, 1], 5060)),
+        transport: Transport::Udp,
+        origin: SipOrigin::Anonymous,
+        request_uri: uri,
+        from: name.clone(),
+        to: name,
+        asserted: None,
+        headers: AppHeaders::default(),
+        offer,
+    };
+    open(SipState::uas(Box::new(invite), vec![Codec::Pcmu, Codec::Pcma]))
+}
+
+fn uac() -> SipState {
+    let to = vec![Destination::Uri(SipUri("sip:2@h".into()))];
+    open(SipState::uac(to, CallerId::default(), AppHeaders::default(), vec![Codec::Pcma, Codec::Pcmu]))
+}
+
+fn open(mut state: SipState) -> SipState {
+    state.rtp = Some(SocketAddr::from(([198, 51, 100, 1], 10_000)));
+    state
+}
+
+fn step(state: SipState, input: SipInput) -> (SipState, Vec<SipEffect>) {
+    state.step(LegId(1), input)
+}
+
+fn order(state: SipState, order: LegOrder) -> (SipState, Vec<SipEffect>) {
+    step(state, SipInput::Order(order))
+}
+
+fn event(state: SipState, event: DialogEvent) -> (SipState, Vec<SipEffect>) {
+    step(state, SipInput::Dialog(event))
+}
+
+fn commands(state: &SipState) -> Vec<&SipCommand> {
+    state.last.iter().map(|(_, command)| command).collect()
+}
+
+fn talking() -> SipState {
+    let (state, _) = step(uas(Some(phone(Direction::SendRecv))), SipInput::Start);
+    let (state, _) = order(state, LegOrder::Prepare { first: Vec::new() });
+    let (state, _) = order(state, LegOrder::Answer { headers: AppHeaders::default() });
+    event(state, DialogEvent::Acked { answer: None }).0
+}
+
+fn answer(offer: &AudioOffer, codecs: &[Codec]) -> Box<AudioAnswer> {
+    let ours = Capabilities {
+        codecs: codecs.to_vec(),
+        rtp: SocketAddr::from(([192, 0, 2, 1], 4000)),
+        direction: Direction::SendRecv,
+        session_id: 8,
+        session_version: 1,
+        dtls: None,
+    };
+    Box::new(offer.answer(&ours).expect("an answer").0)
+}
+
+fn snapshot(phase: DialogPhase, last_order: u64) -> DialogSnapshot {
+    DialogSnapshot { leg: None, phase, pending: None, remote: None, last_order }
+}
+
+#[test]
+fn the_far_sides_codec_is_preferred_and_media_is_ready_before_the_answer() {
+    let (state, _) = step(uas(Some(phone(Direction::SendRecv))), SipInput::Start);
+    let (state, effects) = order(state, LegOrder::Prepare { first: vec![Codec::Pcma] });
+    assert!(matches!(effects.first(), Some(SipEffect::Configure { watched: false, .. })));
+    assert_eq!(effects.last(), Some(&SipEffect::Report(LegReport::Ready(Codec::Pcma))));
+    assert!(commands(&state).is_empty());
+    let (state, _) = order(state, LegOrder::Answer { headers: AppHeaders::default() });
+    assert_eq!(state.phase, SipPhase::Answering);
+    assert!(matches!(commands(&state)[..], [SipCommand::Answer { .. }]));
+}
+
+#[test]
+fn an_offer_without_common_ground_is_488_with_its_warning() {
+    let mut offer = phone(Direction::SendRecv);
+    offer.0.profile = Profile::Other("RTP/SAVP".into());
+    let (state, effects) = order(uas(Some(offer)), LegOrder::Prepare { first: Vec::new() });
+    let [SipCommand::Reject { cause, warning }] = commands(&state)[..] else { panic!("{:?}", state.last) };
+    assert_eq!((cause.status, *warning), (488, Some(302)));
+    assert!(effects.contains(&SipEffect::CloseMedia));
+}
+
+#[test]
+fn an_invite_without_offer_gets_ours_in_the_200_and_the_ack_brings_the_answer() {
+    let (state, _) = order(uas(None), LegOrder::Prepare { first: Vec::new() });
+    let (state, _) = order(state, LegOrder::Answer { headers: AppHeaders::default() });
+    let offer = state.local.clone().expect("an offer");
+    let (state, effects) = event(state, DialogEvent::Acked { answer: Some(answer(&offer, &[Codec::Pcma])) });
+    assert_eq!(state.phase, SipPhase::Confirmed);
+    assert!(matches!(effects.first(), Some(SipEffect::Configure { watched: true, .. })));
+    let (state, _) = order(uas(None), LegOrder::Answer { headers: AppHeaders::default() });
+    let (state, _) = event(state, DialogEvent::Acked { answer: None });
+    assert!(matches!(commands(&state)[..], [SipCommand::Hangup(_)]));
+}
+
+#[test]
+fn hold_is_answered_and_reported_and_the_version_goes_up_only_with_a_change() {
+    let reoffer = |direction| DialogEvent::Reoffered { request: 3, offer: Some(Box::new(phone(direction))) };
+    let (state, effects) = event(talking(), reoffer(Direction::SendRecv));
+    assert_eq!(state.local.as_ref().map(|local| local.0.session_version), Some(1));
+    assert!(!effects.iter().any(|e| matches!(e, SipEffect::Report(_))));
+    let (state, effects) = event(state, reoffer(Direction::Inactive));
+    assert_eq!(state.local.as_ref().map(|local| local.0.session_version), Some(2));
+    assert!(effects.contains(&SipEffect::Report(LegReport::Held { held: true, mute: true })));
+    let (state, _) = event(state, DialogEvent::Reoffered { request: 4, offer: None });
+    assert!(matches!(commands(&state)[..], [SipCommand::AnswerReoffer { request: 4, .. }]));
+}
+
+#[test]
+fn a_resumed_leg_hears_the_answer_that_came_while_it_was_away() {
+    let (state, _) = step(uac(), SipInput::Start);
+    let offer = state.local.clone().expect("an offer");
+    let mut known = snapshot(DialogPhase::Confirmed, 1);
+    known.remote = Some(Box::new(AudioOffer(answer(&offer, &[Codec::Pcmu]).0)));
+    let (state, effects) = step(state, SipInput::Resume(Some(Box::new(known))));
+    assert_eq!(state.phase, SipPhase::Confirmed);
+    let headers = AppHeaders::default();
+    assert!(effects.contains(&SipEffect::Report(LegReport::Connected { codec: Codec::Pcmu, headers })));
+}
+
+#[test]
+fn a_resumed_leg_gives_its_last_order_again_under_the_same_number() {
+    let (state, _) = step(uac(), SipInput::Start);
+    let before = state.last.clone();
+    let (state, effects) = step(state, SipInput::Resume(None));
+    assert_eq!(state.last, before);
+    assert_eq!(effects, [SipEffect::Command]);
+    let (gone, effects) = step(talking(), SipInput::Resume(None));
+    assert_eq!(gone.phase, SipPhase::Ended);
+    assert!(effects.iter().any(|e| matches!(e, SipEffect::End(cause) if cause.status == 500)));
+}
+
+#[test]
+fn a_pending_reinvite_is_stepped_on_resume() {
+    let mut known = snapshot(DialogPhase::Confirmed, 9);
+    known.pending = Some((5, Some(Box::new(phone(Direction::SendOnly)))));
+    let (state, _) = step(talking(), SipInput::Resume(Some(Box::new(known))));
+    assert!(state.last.iter().any(|(_, c)| matches!(c, SipCommand::AnswerReoffer { request: 5, .. })));
+}
+
+#[test]
+fn an_answer_that_crosses_our_hang_up_changes_nothing() {
+    let (state, _) = step(uac(), SipInput::Start);
+    let offer = state.local.clone().expect("an offer");
+    let (state, _) = order(state, LegOrder::End(Cause::cancelled()));
+    let answered = DialogEvent::Answered { answer: answer(&offer, &[Codec::Pcmu]), headers: AppHeaders::default() };
+    let (state, effects) = event(state, answered);
+    assert_eq!(effects, []);
+    let (state, effects) = event(state, DialogEvent::Ended(Cause::hangup()));
+    assert_eq!(state.phase, SipPhase::Ended);
+    assert_eq!(effects.last(), Some(&SipEffect::End(Cause::cancelled())));
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_orders_are_numbered_on_and_it_ends_once(
+        caller in any::<bool>(), inputs in prop::collection::vec(0u8..14, 0..25),
+    ) {
+        let mut state = if caller { uas(Some(phone(Direction::SendRecv))) } else { uac() };
+        let (mut numbers, mut ends, mut closes) = (0, 0, 0);
+        for input in std::iter::once(0).chain(inputs) {
+            let local = state.local.clone().unwrap_or_else(|| Box::new(phone(Direction::SendRecv)));
+            let headers = AppHeaders::default();
+            let input = match input {
+                0 if state.orders == 0 => SipInput::Start,
+                0 | 1 => SipInput::Resume(Some(Box::new(snapshot(DialogPhase::Early { progress: None }, 0)))),
+                2 => SipInput::Resume(Some(Box::new(snapshot(DialogPhase::Ended(Cause::hangup()), 0)))),
+                3 => SipInput::Order(LegOrder::Prepare { first: vec![Codec::Pcma] }),
+                4 => SipInput::Order(LegOrder::Progress { status: 183, early: true }),
+                5 => SipInput::Order(LegOrder::Answer { headers }),
+                6 => SipInput::Order(LegOrder::End(Cause::hangup())),
+                7 => SipInput::Dialog(DialogEvent::Progress { status: 180, answer: None, headers }),
+                8 => SipInput::Dialog(DialogEvent::Answered { answer: answer(&local, &[Codec::Pcmu]), headers }),
+                9 => SipInput::Dialog(DialogEvent::Acked { answer: None }),
+                10 => SipInput::Dialog(DialogEvent::Reoffered { request: 1, offer: Some(Box::new(phone(Direction::SendOnly))) }),
+                11 => SipInput::Dialog(DialogEvent::Reoffered { request: 2, offer: None }),
+                12 => SipInput::Dialog(DialogEvent::Ended(Cause::hangup())),
+                _ => SipInput::Overdue,
+            };
+            let resumed = matches!(input, SipInput::Resume(_));
+            let (after, effects) = step(state, input);
+            let ordered = effects.iter().filter(|e| matches!(e, SipEffect::Command)).count();
+            prop_assert_eq!(ordered, after.last.len());
+            for (number, _) in &after.last {
+                prop_assert!(resumed || *number > numbers);
+                numbers = numbers.max(*number);
+            }
+            ends += effects.iter().filter(|e| matches!(e, SipEffect::End(_))).count();
+            closes += effects.iter().filter(|e| matches!(e, SipEffect::CloseMedia)).count();
+            prop_assert_eq!(ends, usize::from(after.phase == SipPhase::Ended));
+            prop_assert!(closes <= 1);
+            state = after;
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Who is called and who calls: SIP URIs as text that was checked by the wire core, application headers, caller identity.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{RoomId, ServiceId, SubscriberId, TrunkId, UserId};
+
+/// A SIP, SIPS or tel URI, as text. Only the SIP wire core parses and checks URIs; the brain carries them whole.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SipUri(pub String);
+
+impl SipUri {
+    /// The decoded user part (or a tel URI's number), without parameters: `sip:1001;x=y@host` gives `1001`.
+    pub fn user(&self) -> Option<&str> {
+        let (scheme, rest) = self.0.split_once(':')?;
+        if scheme.eq_ignore_ascii_case("tel") {
+            return rest.split(';').next().filter(|n| !n.is_empty());
+        }
+        let (user, _) = rest.rsplit_once('@')?;
+        let user = user.split(':').next().unwrap_or(user);
+        user.split(';').next().filter(|u| !u.is_empty())
+    }
+}
+
+/// SIP transports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// RFC 3261 §18, datagrams.
+    Udp,
+    /// RFC 3261 §18, streams.
+    Tcp,
+}
+
+/// A name and a URI: From, To, P-Asserted-Identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameAddr {
+    /// Display name, unquoted; empty where there is none.
+    pub display: String,
+    /// The URI.
+    pub uri: SipUri,
+}
+
+/// The headers that travel between SIP and apps unchanged (`domain`: X-Number, X-CusData, X-ArInfo, X-App).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AppHeaders {
+    /// X-Number: names the app user, `<sip:USER@domain>` or bare.
+    pub number: Option<String>,
+    /// X-CusData: travels into SipData.
+    pub cus_data: Option<String>,
+    /// X-ArInfo: UserData of the app travels out as this.
+    pub ar_info: Option<String>,
+    /// X-App: which app.
+    pub app: Option<String>,
+}
+
+/// Who placed an incoming SIP call, as the SIP core established it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SipOrigin {
+    /// It came from a trunk's address, or was authenticated with the trunk's credentials.
+    Trunk(TrunkId),
+    /// A subscriber who proved the password.
+    Subscriber(SubscriberId),
+    /// Nobody we know; admitted only where the configuration lets strangers call.
+    Anonymous,
+}
+
+/// Where a new leg goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// An app user, by invitation.
+    User(UserId),
+    /// A subscriber of ours: every registered contact rings.
+    Subscriber(SubscriberId),
+    /// A number through a trunk.
+    Trunk {
+        /// Which trunk.
+        trunk: TrunkId,
+        /// The number as the trunk wants it, prefix included.
+        number: String,
+    },
+    /// Any SIP target, sent there directly.
+    Uri(SipUri),
+    /// An IVR service's flow.
+    Service(ServiceId),
+    /// A room.
+    Room(RoomId),
+}
+
+/// Where to send a request for a subscriber: one registered contact.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Contact {
+    /// The contact URI as registered.
+    pub uri: SipUri,
+    /// The address it registered from: behind NAT the only one that works.
+    pub source: SocketAddr,
+    /// How it registered.
+    pub transport: Transport,
+    /// Our listener that heard it.
+    pub listener: super::ids::ListenerId,
+}
+
+/// The caller as the callee is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CallerId {
+    /// Display name; may be empty.
+    pub display: String,
+    /// Number or user id.
+    pub number: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_of_a_uri_has_no_password_and_no_parameters() {
+        let user = |text: &str| SipUri(text.into()).user().map(str::to_owned);
+        assert_eq!(user("sip:john.doe@example.com").as_deref(), Some("john.doe"));
+        assert_eq!(user("sip:+1212;npdi@gw:5060;user=phone").as_deref(), Some("+1212"));
+        assert_eq!(user("sip:a:secret@h").as_deref(), Some("a"));
+        assert_eq!(user("tel:+86138;phone-context=x").as_deref(), Some("+86138"));
+        assert_eq!(user("sip:example.com"), None);
+    }
+}

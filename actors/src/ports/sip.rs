@@ -1,0 +1,339 @@
+//! The SIP port. The SIP core owns transactions and the dialog record (tags, CSeq, routes, target, last offer and answer,
+//! the un-ACKed 2xx and its timer); leg actors own decisions.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Fenced;
+use crate::model::address::{AppHeaders, CallerId, Contact, NameAddr, SipOrigin, SipUri, Transport};
+use crate::model::cause::Cause;
+use crate::model::ids::{DialogId, Epoch, LegId, ListenerId, SubscriberId, TrunkId};
+use crate::model::media::Digit;
+use crate::model::negotiate::{AudioAnswer, AudioOffer};
+
+/// What the brain asks of the SIP core. Every method returns at once.
+pub trait SipPort: Send + Sync + 'static {
+    /// Orders one dialog. `order` counts the leg's orders from 1 across incarnations (it is checkpointed with the phase): an
+    /// order already carried out is dropped silently, so a resumed leg may re-issue its last one.
+    ///
+    /// # Errors
+    /// [`Fenced`] when a later epoch has spoken for this dialog.
+    fn order(&self, dialog: DialogId, epoch: Epoch, order: u64, command: SipCommand) -> Result<(), Fenced>;
+    /// What the core knows of a dialog; `None` once it is forgotten (an ended dialog is kept until [`SipCommand::Forget`],
+    /// at most 64*T1).
+    fn snapshot(&self, dialog: DialogId) -> Option<DialogSnapshot>;
+    /// Answers a REGISTER that was delivered as [`SipEvent::Register`].
+    fn answer_register(&self, request: u64, answer: RegisterAnswer);
+    /// Sends a REGISTER of ours for a trunk (`expires` zero: un-register). The outcome comes as
+    /// [`SipEvent::TrunkRegistration`]; the core does the digest and 423 rounds itself.
+    fn register(&self, trunk: &TrunkId, epoch: Epoch, expires: Duration);
+    /// Asks a trunk whether it lives; the outcome comes as [`SipEvent::TrunkOptions`].
+    fn options(&self, trunk: &TrunkId, epoch: Epoch);
+    /// The address to advertise in SDP towards a peer: `external_ip` unless the peer is in `local_net`; and the local
+    /// address to bind media to.
+    fn media_address(&self, toward: MediaToward) -> MediaAddress;
+    /// While draining, new INVITEs and OPTIONS get 503 with Retry-After from the core itself.
+    fn set_draining(&self, draining: bool);
+    /// Our listeners, in order of configuration.
+    fn listeners(&self) -> Vec<ListenerId> {
+        Vec::new()
+    }
+    /// Makes sure that a listener hears: `true` when its socket or task was gone and it was opened again. Asked every second
+    /// by the listener's actor twin.
+    ///
+    /// # Errors
+    /// Plain words why it cannot be opened.
+    fn keep_listening(&self, _listener: &ListenerId) -> Result<bool, String> {
+        Ok(false)
+    }
+}
+
+/// Whom an advertised address is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MediaToward {
+    /// The source of an incoming INVITE.
+    Peer(SocketAddr),
+    /// Wherever a destination of ours leads.
+    Destination(Destination),
+}
+
+/// The addresses of a media session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MediaAddress {
+    /// To bind sockets to.
+    pub bind: std::net::IpAddr,
+    /// To write into SDP.
+    pub advertise: std::net::IpAddr,
+}
+
+/// A new leg's INVITE.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutgoingInvite {
+    /// Who hears its events.
+    pub leg: LegId,
+    /// Where to. Several destinations are forked in parallel: the first 2xx wins, the others are cancelled.
+    pub to: Vec<Destination>,
+    /// The caller, as From shows it.
+    pub caller: CallerId,
+    /// Application headers.
+    pub headers: AppHeaders,
+    /// Our offer.
+    pub offer: AudioOffer,
+}
+
+/// Where an INVITE goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Destination {
+    /// A registered contact of ours.
+    Contact(Contact),
+    /// A number through a trunk; the core knows its host, credentials and policy.
+    Trunk {
+        /// Which.
+        trunk: TrunkId,
+        /// Request-URI user.
+        number: String,
+    },
+    /// Any URI, resolved by RFC 3263 as far as the core does.
+    Uri(SipUri),
+}
+
+/// An order to one dialog. What is not possible in the dialog's state is counted and ignored, except where stated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SipCommand {
+    /// UAS: tells the core which leg decides for this incoming INVITE. Until then the core answers nothing but 100, and 500
+    /// after 2 s.
+    Adopt(LegId),
+    /// UAC: send an INVITE.
+    Invite(Box<OutgoingInvite>),
+    /// UAS: 180, or 183 with an early answer.
+    Progress {
+        /// 180 or 183 (or another 1xx).
+        status: u16,
+        /// Early media.
+        answer: Option<Box<AudioAnswer>>,
+        /// Application headers.
+        headers: AppHeaders,
+    },
+    /// UAS: 200. The core retransmits it until the ACK, and sends BYE after 64*T1 without.
+    Answer {
+        /// Answer to the INVITE's offer; where the INVITE had none this is an *offer* and the ACK brings the answer.
+        description: Box<AudioOffer>,
+        /// Application headers.
+        headers: AppHeaders,
+    },
+    /// UAS: a final failure response.
+    Reject {
+        /// Its status is sent, its q850 goes into Reason.
+        cause: Cause,
+        /// Warning code, where SDP was the trouble.
+        warning: Option<u16>,
+    },
+    /// Confirmed: send a re-INVITE with this offer. 491 and its back-off are the core's.
+    Reoffer(Box<AudioOffer>),
+    /// Confirmed: answer the pending re-INVITE or UPDATE with 200.
+    AnswerReoffer {
+        /// Which request, as in the event.
+        request: u64,
+        /// The answer; an offer where the request had none.
+        description: Box<AudioOffer>,
+    },
+    /// Confirmed: refuse the pending re-INVITE or UPDATE.
+    RejectReoffer {
+        /// Which request.
+        request: u64,
+        /// Usually 488.
+        status: u16,
+    },
+    /// Confirmed: send digits by INFO (`application/dtmf-relay`).
+    Info(Vec<Digit>),
+    /// End it whatever its state: reject (UAS early), CANCEL (UAC early, once a 1xx came), BYE (confirmed).
+    Hangup(Cause),
+    /// The leg is done with the record.
+    Forget,
+}
+
+/// What the SIP core tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SipEvent {
+    /// A new call. 100 has been sent, the source has passed gate and authentication.
+    Incoming(Box<IncomingInvite>),
+    /// Something happened in a dialog, for the leg that adopted or created it.
+    Dialog {
+        /// Who decides.
+        leg: LegId,
+        /// Where.
+        dialog: DialogId,
+        /// What.
+        event: DialogEvent,
+    },
+    /// A REGISTER whose digest was right. Held by the core until answered (500 after 2 s).
+    Register(Box<RegisterRequest>),
+    /// How a REGISTER of ours went.
+    TrunkRegistration {
+        /// Which trunk.
+        trunk: TrunkId,
+        /// Epoch of the asker.
+        epoch: Epoch,
+        /// Granted lifetime, or the final status (408 for no answer, 503 for a transport error).
+        outcome: Result<Duration, u16>,
+    },
+    /// How an OPTIONS of ours went: the round trip, or the final status (any response below 500, and 501, counts as alive).
+    TrunkOptions {
+        /// Which trunk.
+        trunk: TrunkId,
+        /// Epoch of the asker.
+        epoch: Epoch,
+        /// Outcome.
+        outcome: Result<Duration, u16>,
+    },
+}
+
+/// A new incoming call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncomingInvite {
+    /// The dialog to be.
+    pub dialog: DialogId,
+    /// Call-ID, for logs and the CDR.
+    pub call_id: String,
+    /// The listener that heard it.
+    pub listener: ListenerId,
+    /// Where it came from.
+    pub source: SocketAddr,
+    /// Over what.
+    pub transport: Transport,
+    /// Who it is.
+    pub origin: SipOrigin,
+    /// Request-URI.
+    pub request_uri: SipUri,
+    /// From.
+    pub from: NameAddr,
+    /// To.
+    pub to: NameAddr,
+    /// P-Asserted-Identity, from trusted sources only.
+    pub asserted: Option<NameAddr>,
+    /// Application headers.
+    pub headers: AppHeaders,
+    /// The offer; `None` asks us for one in the 200.
+    pub offer: Option<AudioOffer>,
+}
+
+/// What happens in a dialog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DialogEvent {
+    /// UAC: a provisional response other than 100.
+    Progress {
+        /// 180, 183…
+        status: u16,
+        /// Early media.
+        answer: Option<Box<AudioAnswer>>,
+        /// Application headers.
+        headers: AppHeaders,
+    },
+    /// UAC: answered. The core has ACKed, and has ended every other fork.
+    Answered {
+        /// The answer to our offer.
+        answer: Box<AudioAnswer>,
+        /// Application headers.
+        headers: AppHeaders,
+    },
+    /// UAS: the ACK to our 200 came.
+    Acked {
+        /// The answer, where our 200 carried the offer.
+        answer: Option<Box<AudioAnswer>>,
+    },
+    /// A re-INVITE or UPDATE waits for [`SipCommand::AnswerReoffer`] (500 with Retry-After after 2 s).
+    Reoffered {
+        /// Names the request in the answer.
+        request: u64,
+        /// The offer; `None` asks for ours.
+        offer: Option<Box<AudioOffer>>,
+    },
+    /// Our re-offer was answered.
+    ReofferAnswered(Box<AudioAnswer>),
+    /// Our re-offer failed; the session is as before.
+    ReofferFailed(u16),
+    /// A digit by INFO.
+    Info(Digit),
+    /// It is over: refused, cancelled, hung up, timed out, never acknowledged. The last event of a dialog; whatever the wire
+    /// needed has been sent.
+    Ended(Cause),
+}
+
+/// What the core knows of a dialog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DialogSnapshot {
+    /// Whose it is.
+    pub leg: Option<LegId>,
+    /// Where it stands.
+    pub phase: DialogPhase,
+    /// A re-INVITE or UPDATE that waits for us, as it came: a resumed leg steps it.
+    pub pending: Option<(u64, Option<Box<AudioOffer>>)>,
+    /// The last description the peer sent, offer or answer.
+    pub remote: Option<Box<AudioOffer>>,
+    /// Our last order that was carried out.
+    pub last_order: u64,
+}
+
+/// Where a dialog stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DialogPhase {
+    /// No final response yet. `progress` is the last 1xx above 100.
+    Early {
+        /// Last provisional status.
+        progress: Option<u16>,
+    },
+    /// UAS: 2xx sent, no ACK yet.
+    Answering,
+    /// 2xx and ACK exchanged. Kept: the ACK's answer, if the ACK carried one.
+    Confirmed,
+    /// Over.
+    Ended(Cause),
+}
+
+/// A REGISTER from a phone or gateway that proved its password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegisterRequest {
+    /// Names the request in the answer.
+    pub request: u64,
+    /// The user part of the To URI (AOR) in our domain.
+    pub subscriber: SubscriberId,
+    /// Call-ID: ordering of updates (RFC 3261 §10.3 step 7).
+    pub call_id: String,
+    /// CSeq number.
+    pub cseq: u32,
+    /// Where it came from.
+    pub source: SocketAddr,
+    /// Over what.
+    pub transport: Transport,
+    /// The listener that heard it.
+    pub listener: ListenerId,
+    /// What it wants.
+    pub change: RegisterChange,
+    /// User-Agent, for the operator.
+    pub user_agent: Option<String>,
+}
+
+/// What a REGISTER asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegisterChange {
+    /// No Contact: list the bindings.
+    Query,
+    /// `Contact: *` with Expires 0: remove all.
+    RemoveAll,
+    /// Contacts to add, refresh, or (0 s) remove, all or nothing: URI, seconds asked for (`None`: the default), q times 1000.
+    Update(Vec<(SipUri, Option<u32>, u16)>),
+}
+
+/// The registrar's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RegisterAnswer {
+    /// 200 with every current binding and the seconds it has left.
+    Bindings(Vec<(SipUri, u32)>),
+    /// 423 with Min-Expires.
+    TooBrief(u32),
+    /// Any other failure (500 for a CSeq out of order, 403).
+    Refused(u16),
+}

@@ -1,0 +1,29 @@
+//! The registrar: bindings of phones and gateways. The rules are pure ([`bindings`]); the actor keeps the ledger's table and
+//! the store in step with them. Calls read bindings from the ledger and never wait for the actor.
+
+mod actor;
+pub mod bindings;
+
+pub use actor::{Registrar, contacts};
+
+use crate::ports::sip::RegisterRequest;
+
+/// What the registrar hears.
+#[derive(Debug)]
+pub enum RegistrarMsg {
+    /// A REGISTER whose digest was right; answered through the SIP port.
+    Register(Box<RegisterRequest>),
+    /// A binding may have run out.
+    Expire,
+    /// Nothing: see `Faults`.
+    Poke,
+}
+
+/// Names of the metrics of the registrar.
+pub fn describe() {
+    metrics::describe_gauge!("tandem_registrations", "Bindings of phones and gateways");
+    metrics::describe_counter!(
+        "tandem_register_requests_total",
+        "REGISTER requests, by outcome (query, registered, removed, too_brief, out_of_order, too_many)"
+    );
+}

@@ -1,0 +1,91 @@
+//! Trunks: lines to carriers and to other telephone systems. Each configured trunk is an actor that keeps its registration
+//! ([`registration`]) and watches its health ([`health`]); its calls are counted in the ledger, by call, so that no count leaks.
+
+mod actor;
+pub mod health;
+mod lines;
+pub mod registration;
+mod supervisor;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+pub use actor::Trunk;
+pub use lines::{admit, release};
+pub use supervisor::{TrunkSupervisor, TrunkSupervisorMsg};
+
+use serde::{Deserialize, Serialize};
+
+use crate::control::TrunkView;
+use crate::model::ids::{CallId, Epoch, TrunkId};
+use health::Health;
+use registration::Registration;
+
+/// What a trunk hears.
+#[derive(Debug)]
+pub enum TrunkMsg {
+    /// How a REGISTER of ours went, as in `SipEvent::TrunkRegistration`.
+    Registration {
+        /// Epoch of the asker.
+        epoch: Epoch,
+        /// Granted lifetime, or the final status.
+        outcome: Result<Duration, u16>,
+    },
+    /// How an OPTIONS of ours went, as in `SipEvent::TrunkOptions`.
+    Options {
+        /// Epoch of the asker.
+        epoch: Epoch,
+        /// Round trip, or the final status.
+        outcome: Result<Duration, u16>,
+    },
+    /// A deadline may have passed.
+    Tick,
+    /// The switch drains: un-register, so that no new call comes.
+    Drain,
+    /// Nothing: makes an armed fault fire.
+    Poke,
+}
+
+/// What survives a trunk's actor. `calls` has other writers: see [`admit`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrunkCheckpoint {
+    /// Which trunk.
+    pub trunk: TrunkId,
+    /// Where its registration stands.
+    pub registration: Registration,
+    /// Whether it lives.
+    pub health: Health,
+    /// Calls up on it, both directions.
+    pub calls: BTreeSet<CallId>,
+}
+
+impl TrunkCheckpoint {
+    /// As the API shows it.
+    pub fn view(&self, now: SystemTime) -> TrunkView {
+        let left = self.registration.until().map(|until| until.duration_since(now).unwrap_or_default());
+        TrunkView {
+            trunk: self.trunk.clone(),
+            registration: self.registration.word().into(),
+            last_status: self.registration.last_status(),
+            alive: self.health.alive(),
+            expires_in_s: left.map(|left| left.as_secs()),
+            calls: u32::try_from(self.calls.len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Whether a call may be sent there with any hope: it is not known to be dead.
+    pub fn hopeful(&self) -> bool {
+        self.health.alive() != Some(false)
+    }
+}
+
+/// Names and units of the metrics of trunks.
+pub fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_gauge!("tandem_trunk_registered", "Whether our registration with the trunk runs, by trunk");
+    describe_counter!("tandem_trunk_registrations_total", "REGISTERs of ours, by trunk and outcome");
+    describe_gauge!("tandem_trunk_alive", "Whether the trunk answered the last OPTIONS, by trunk");
+    describe_histogram!("tandem_trunk_options_seconds", Unit::Seconds, "Round trip of OPTIONS, by trunk");
+    describe_gauge!("tandem_trunk_calls", "Calls up on the trunk, by trunk");
+    describe_counter!("tandem_trunk_calls_refused_total", "Calls refused because all lines were in use, by trunk");
+}
