@@ -1,0 +1,86 @@
+use std::time::Duration;
+
+use tandem_actors::Kind;
+use tandem_actors::fakes::World;
+use tandem_actors::model::address::{SipUri, Transport};
+use tandem_actors::model::ids::{ListenerId, SubscriberId};
+use tandem_actors::model::settings::Settings;
+use tandem_actors::ports::sip::{RegisterAnswer, RegisterChange, RegisterRequest};
+use tandem_actors::ports::store::{Record, SavedBinding};
+use tandem_actors::registrar::contacts;
+
+const PHONE: &str = "sip:1001@192.0.2.7:5060";
+
+fn desk() -> SubscriberId {
+    SubscriberId::new("1001").expect("an id")
+}
+
+async fn register(world: &World, cseq: u32, seconds: u32) -> RegisterAnswer {
+    let request = world.sip.register_request(|request| RegisterRequest {
+        request,
+        subscriber: desk(),
+        call_id: "a".into(),
+        cseq,
+        source: "192.0.2.7:5060".parse().expect("an address"),
+        transport: Transport::Udp,
+        listener: ListenerId::new("udp").expect("an id"),
+        change: RegisterChange::Update(vec![(SipUri(PHONE.into()), Some(seconds), 1000)]),
+        user_agent: None,
+    });
+    world.find("an answer", |world| world.sip.register_answer(request)).await
+}
+
+fn saved(world: &World) -> Vec<SavedBinding> {
+    let last = world.store.records().into_iter().rev().find_map(|record| match record {
+        Record::Bindings(_, bindings) => Some(bindings),
+        Record::Cdr(_) => None,
+    });
+    last.expect("bindings were saved")
+}
+
+fn listed(seconds: u32) -> RegisterAnswer {
+    RegisterAnswer::Bindings(vec![(SipUri(PHONE.into()), seconds)])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_binding_is_found_saved_and_runs_out() {
+    let world = World::start(Settings::default()).await;
+    assert_eq!(register(&world, 1, 120).await, listed(120));
+    assert_eq!(contacts(world.ctx(), &desk()).len(), 1);
+    assert_eq!(saved(&world).len(), 1);
+    world.pass(Duration::from_secs(119)).await;
+    assert_eq!(contacts(world.ctx(), &desk()).len(), 1);
+    world.pass(Duration::from_millis(1100)).await;
+    assert!(contacts(world.ctx(), &desk()).is_empty());
+    assert!(world.ctx().ledger.bindings.is_empty() && saved(&world).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_keeps_bindings_their_order_and_their_end() {
+    let world = World::start(Settings::default()).await;
+    register(&world, 2, 120).await;
+    assert_eq!(world.crash(Kind::Registrar).await, 1);
+    assert_eq!(register(&world, 2, 0).await, RegisterAnswer::Refused(500));
+    assert_eq!(contacts(world.ctx(), &desk()).len(), 1);
+    world.pass(Duration::from_secs(121)).await;
+    assert!(world.ctx().ledger.bindings.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn bindings_of_an_earlier_run_are_there_once_and_do_not_come_back() {
+    let first = World::start(Settings::default()).await;
+    register(&first, 1, 3600).await;
+    let bindings = saved(&first);
+    let second = World::start_with(Settings::default(), |store| store.save(bindings)).await;
+    assert_eq!(contacts(second.ctx(), &desk()).len(), 1);
+    assert_eq!(register(&second, 2, 0).await, RegisterAnswer::Bindings(vec![]));
+    second.crash(Kind::Registrar).await;
+    assert!(contacts(second.ctx(), &desk()).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_brief_is_423_with_min_expires() {
+    let world = World::start(Settings::default()).await;
+    assert_eq!(register(&world, 1, 59).await, RegisterAnswer::TooBrief(60));
+    assert_eq!(world.meter.count("tandem_register_requests_total", Some(("outcome", "too_brief"))), 1);
+}
