@@ -1,0 +1,3 @@
+//! Tandem: an always-on switch between telephones and browsers.
+
+pub mod sdp;
