@@ -1,3 +1,4 @@
 //! Tandem: an always-on switch between telephones and browsers.
 
 pub mod sdp;
+pub mod sip;

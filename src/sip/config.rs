@@ -1,0 +1,140 @@
+//! What the SIP adapter is told at start: listeners, trunks and timers, as meant (the files are read by `src/config`).
+
+use std::net::{IpAddr, SocketAddr};
+
+use tandem_actors::model::address::Transport;
+use tandem_actors::model::ids::{ListenerId, TrunkId};
+
+use super::digest::DigestAlgorithm;
+use super::nuisance::Budget;
+use super::transaction::timer::Timers;
+use tandem_actors::model::net::Net;
+
+/// Everything.
+#[derive(Debug, Clone)]
+pub struct SipConfig {
+    /// Our domain: digest realm, host of From in calls out.
+    pub domain: String,
+    /// Where we listen; at least one.
+    pub listeners: Vec<ListenerConfig>,
+    /// Trunks.
+    pub trunks: Vec<TrunkConfig>,
+    /// Whether strangers may call without a password.
+    pub anonymous: bool,
+    /// Challenges, in order of preference. MD5 comes first by default: phones take the first they see, and some of them drop
+    /// a 401 whose first challenge they cannot read.
+    pub algorithms: Vec<DigestAlgorithm>,
+    /// Value of User-Agent and Server.
+    pub user_agent: String,
+    /// Timers of RFC 3261.
+    pub timers: Timers,
+    /// What one source may do outside dialogs.
+    pub budget: Budget,
+    /// Most dialogs at once; beyond, INVITE gets 503.
+    pub max_dialogs: usize,
+    /// Retry-After of 503, seconds.
+    pub retry_after: u32,
+}
+
+impl Default for SipConfig {
+    fn default() -> Self {
+        Self {
+            domain: "localhost".into(),
+            listeners: Vec::new(),
+            trunks: Vec::new(),
+            anonymous: false,
+            algorithms: vec![DigestAlgorithm::Md5, DigestAlgorithm::Sha256],
+            user_agent: concat!("Tandem/", env!("CARGO_PKG_VERSION")).into(),
+            timers: Timers::default(),
+            budget: Budget::default(),
+            max_dialogs: 10_000,
+            retry_after: 5,
+        }
+    }
+}
+
+/// One place to listen.
+#[derive(Debug, Clone)]
+pub struct ListenerConfig {
+    /// Its name.
+    pub id: ListenerId,
+    /// The transports, on one port.
+    pub transports: Vec<Transport>,
+    /// Address and port; port 0 takes a free one, the same for all transports.
+    pub bind: SocketAddr,
+    /// What peers outside `local_nets` are told instead of our address.
+    pub external_ip: Option<IpAddr>,
+    /// Networks whose peers see our real address. Loopback always does.
+    pub local_nets: Vec<Net>,
+}
+
+/// One trunk, as far as SIP is concerned.
+#[derive(Debug, Clone)]
+pub struct TrunkConfig {
+    /// Its name.
+    pub id: TrunkId,
+    /// Where it is: an address or a name.
+    pub host: String,
+    /// Its port; 5060 where none is set.
+    pub port: Option<u16>,
+    /// How it is reached.
+    pub transport: Transport,
+    /// User part of our AOR there.
+    pub username: String,
+    /// Digest user name, where it is not `username`.
+    pub auth_user: Option<String>,
+    /// Digest password; empty: challenges are not answered.
+    pub password: String,
+    /// Only this realm's challenges are answered, where set.
+    pub realm: Option<String>,
+    /// Calls from these come from this trunk without a password; the addresses that `host` resolves to count as well.
+    pub allowed_addresses: Vec<Net>,
+    /// Host of From and To in requests to it, where it is not `host` (To) and our domain (From).
+    pub domain: Option<String>,
+    /// Whether calls out carry P-Asserted-Identity (RFC 3325).
+    pub assert_identity: bool,
+    /// The listener that its requests leave by; otherwise the first that fits.
+    pub listener: Option<ListenerId>,
+}
+
+impl TrunkConfig {
+    /// A trunk with nothing but a name and a host, over UDP.
+    pub fn new(id: TrunkId, host: impl Into<String>) -> Self {
+        Self {
+            id,
+            host: host.into(),
+            port: None,
+            transport: Transport::Udp,
+            username: String::new(),
+            auth_user: None,
+            password: String::new(),
+            realm: None,
+            allowed_addresses: Vec::new(),
+            domain: None,
+            assert_identity: true,
+            listener: None,
+        }
+    }
+}
+
+/// Why the adapter did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SipStartError {
+    /// No listener is configured.
+    #[error("no SIP listener is configured: add one under `sip.listeners`")]
+    NoListener,
+    /// A listener's address cannot be had.
+    #[error("SIP listener {listener} cannot listen on {address} ({transport}): {error}{remedy}")]
+    Bind {
+        /// Which.
+        listener: ListenerId,
+        /// Where.
+        address: SocketAddr,
+        /// `udp` or `tcp`.
+        transport: &'static str,
+        /// What the system said.
+        error: std::io::Error,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+}

@@ -1,0 +1,593 @@
+//! Dialogs: their table entry, and everything that happens inside a confirmed one (RFC 3261 §12.2, §14, §15, RFC 3311,
+//! RFC 4028 as far as answering and refreshing goes, INFO digits).
+
+use std::collections::VecDeque;
+
+use tandem_actors::model::cause::{Blame, Cause};
+use tandem_actors::model::ids::LegId;
+use tandem_actors::model::media::Digit;
+use tandem_actors::model::negotiate::{AudioAnswer, AudioOffer, is_private};
+use tandem_actors::ports::sip::DialogEvent;
+use tokio::time::Instant;
+
+use super::super::dialog::Record;
+use super::super::dialog::accepted::{Accepted, Due as AckDue};
+use super::super::dialog::reoffer::{self, Reoffer, back_off};
+use super::super::message::uri::host_ip;
+use super::inbound::Incoming;
+use super::outbound::Outgoing;
+use super::*;
+
+/// Shortest session interval we accept, seconds (RFC 4028 §5).
+pub(super) const MIN_SE: u32 = 90;
+
+/// One entry of the dialog table: one leg's INVITE and what came of it.
+#[derive(Debug)]
+pub(super) struct Dialog {
+    /// Who decides; `None` until adopted.
+    pub leg: Option<LegId>,
+    /// The latest incarnation heard.
+    pub epoch: Epoch,
+    /// The last order carried out.
+    pub last_order: u64,
+    /// Which side of the INVITE we are.
+    pub side: Side,
+    /// There was a 2xx.
+    pub established: Option<Established>,
+    /// It is over: why, and until when it is remembered.
+    pub ended: Option<(Cause, Instant)>,
+    /// The leg needs it no more.
+    pub forgotten: bool,
+    /// The last description the peer sent.
+    pub remote: Option<Box<AudioOffer>>,
+    /// The timer that is armed for it.
+    pub armed: Option<Instant>,
+}
+
+/// Which side of the INVITE we are.
+#[derive(Debug)]
+pub(super) enum Side {
+    /// It came.
+    Uas(Box<Incoming>),
+    /// We sent it.
+    Uac(Outgoing),
+}
+
+/// A request of the peer's with an offer that waits for the leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Held {
+    pub request: u64,
+    pub key: ServerKey,
+    /// INVITE, whose 200 is repeated until the ACK; UPDATE otherwise.
+    pub invite: bool,
+    pub cseq: u32,
+    pub offered: bool,
+}
+
+/// RFC 4028: who refreshes, and when something is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SessionTimer {
+    interval: u32,
+    ours: bool,
+    at: Instant,
+}
+
+impl SessionTimer {
+    fn new(interval: u32, ours: bool, now: Instant) -> Self {
+        // §10: refresh at half; the other side ends it a little before it expires.
+        let wait = if ours { interval / 2 } else { interval - (interval / 3).min(32) };
+        Self { interval, ours, at: now + Duration::from_secs(u64::from(wait)) }
+    }
+
+    /// What a request with Session-Expires asks of us as UAS.
+    pub fn asked(request: &Message, now: Instant) -> Option<Self> {
+        let value = request.get(HeaderName::SessionExpires)?;
+        let knows = request.lists(HeaderName::Supported, "timer") || request.lists(HeaderName::Require, "timer");
+        let interval = view::seconds(&value).filter(|interval| *interval >= MIN_SE)?;
+        let ours = view::parameter(&value, "refresher").is_some_and(|who| who.eq_ignore_ascii_case(b"uas"));
+        knows.then(|| Self::new(interval, ours, now))
+    }
+
+    /// Whether a request's interval is too small: 422 (RFC 4028 §9).
+    pub fn too_small(request: &Message) -> bool {
+        let value = request.get(HeaderName::SessionExpires);
+        value.and_then(|value| view::seconds(&value)).is_some_and(|interval| interval < MIN_SE)
+    }
+
+    /// Into a 2xx.
+    pub fn write(&self, writer: &mut Writer) {
+        let refresher = if self.ours { "uas" } else { "uac" };
+        writer
+            .header(HeaderName::SessionExpires, format_args!("{};refresher={refresher}", self.interval))
+            .header(HeaderName::Require, "timer");
+    }
+}
+
+/// A confirmed dialog, or one whose 2xx waits for its ACK.
+#[derive(Debug)]
+pub(super) struct Established {
+    pub record: Record,
+    /// User part of our Contact.
+    pub contact: String,
+    /// The trunk whose credentials answer challenges.
+    pub trunk: Option<usize>,
+    /// Our 2xx that waits for its ACK.
+    pub accepted: Option<Accepted>,
+    /// Whether that is the 2xx that made the dialog.
+    pub initial: bool,
+    /// Whether that 2xx carried an offer, so that the ACK brings the answer.
+    pub expects_answer: bool,
+    /// Hung up before the ACK: BYE follows it (RFC 3261 §15: the callee waits).
+    pub bye_on_ack: Option<Cause>,
+    pub session: Option<SessionTimer>,
+    reoffer: Reoffer,
+    pub held: Option<Held>,
+    /// The ACK of our last re-INVITE's 2xx, by CSeq.
+    last_ack: Option<(u32, Flow, Bytes)>,
+    pub digits: VecDeque<Digit>,
+    pub info_out: bool,
+    /// Confirmed once: the 2xx of the INVITE was acknowledged.
+    pub confirmed: bool,
+}
+
+impl Established {
+    pub fn new(record: Record, contact: String, trunk: Option<usize>) -> Self {
+        Self {
+            record,
+            contact,
+            trunk,
+            accepted: None,
+            initial: false,
+            expects_answer: false,
+            bye_on_ack: None,
+            session: None,
+            reoffer: Reoffer::Idle,
+            held: None,
+            last_ack: None,
+            digits: VecDeque::new(),
+            info_out: false,
+            confirmed: false,
+        }
+    }
+
+    /// The peer's offer that waits for the leg.
+    pub fn pending(&self) -> Option<(u64, Option<Box<AudioOffer>>)> {
+        match &self.reoffer {
+            Reoffer::Theirs { request, offer, .. } => Some((*request, offer.clone())),
+            Reoffer::Idle | Reoffer::Ours { .. } | Reoffer::BackOff { .. } | Reoffer::Settling { .. } => None,
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let accepted = self.accepted.as_ref().map(Accepted::deadline);
+        [accepted, self.reoffer.deadline(), self.session.map(|timer| timer.at)].into_iter().flatten().min()
+    }
+}
+
+/// The SDP body of a message, read; `None` when there is none.
+pub(super) fn description_of(message: &Message) -> Option<Result<Box<AudioOffer>, crate::sdp::SdpError>> {
+    if message.body().is_empty() || !is_type(message, SDP) {
+        return None;
+    }
+    let text = String::from_utf8_lossy(message.body());
+    Some(crate::sdp::parse(&text).map(|description| Box::new(AudioOffer(description))))
+}
+
+/// Whether the body is of this media type.
+pub(super) fn is_type(message: &Message, media_type: &str) -> bool {
+    message.get(HeaderName::ContentType).is_some_and(|value| {
+        let bare = view::split(&value, b';').next().unwrap_or_default();
+        trim(bare).eq_ignore_ascii_case(media_type.as_bytes())
+    })
+}
+
+impl Core {
+    /// Tells a dialog's leg; an unadopted dialog tells nobody.
+    pub(super) fn tell(&mut self, id: DialogId, event: DialogEvent) {
+        if let Some(leg) = self.dialogs.get(&id).and_then(|dialog| dialog.leg) {
+            self.event(SipEvent::Dialog { leg, dialog: id, event });
+        }
+    }
+
+    /// Ends a dialog for its leg. What the wire still needs goes on behind it.
+    pub(super) fn end(&mut self, id: DialogId, cause: Cause, now: Instant) {
+        let until = now + remembered(&self.config.timers);
+        let Some(dialog) = self.dialogs.get_mut(&id) else { return };
+        if dialog.ended.is_some() {
+            return;
+        }
+        dialog.ended = Some((cause.clone(), until));
+        let mut orphan = None;
+        if let Some(established) = &mut dialog.established {
+            established.session = None;
+            established.reoffer = Reoffer::Idle;
+            established.digits.clear();
+            orphan = established.held.take();
+        }
+        // RFC 3261 §15.1.2: a request that waits when the dialog ends gets 487.
+        if let Some(held) = orphan {
+            self.refuse(held.key, 487, now);
+        }
+        self.tell(id, DialogEvent::Ended(cause));
+        self.arm_dialog(id);
+    }
+
+    /// Arms the dialog's next deadline, if it is sooner than what is armed.
+    pub(super) fn arm_dialog(&mut self, id: DialogId) {
+        let Some(dialog) = self.dialogs.get_mut(&id) else { return };
+        let side = match &dialog.side {
+            Side::Uas(incoming) => incoming.deadline(),
+            Side::Uac(outgoing) => outgoing.deadline(),
+        };
+        let established = dialog.established.as_ref().and_then(Established::deadline);
+        let forget = dialog.ended.as_ref().map(|(_, until)| *until);
+        let Some(at) = [side, established, forget].into_iter().flatten().min() else { return };
+        if dialog.armed.is_none_or(|armed| at < armed) {
+            dialog.armed = Some(at);
+            self.arm(at, Due::Dialog(id));
+        }
+    }
+
+    pub(super) fn dialog_tick(&mut self, id: DialogId, now: Instant) {
+        let Some(dialog) = self.dialogs.get_mut(&id) else { return };
+        dialog.armed = None;
+        match dialog.side {
+            Side::Uas(_) => self.incoming_tick(id, now),
+            Side::Uac(_) => self.forks_tick(id, now),
+        }
+        self.established_tick(id, now);
+        self.sweep(id, now);
+        self.arm_dialog(id);
+    }
+
+    fn established_tick(&mut self, id: DialogId, now: Instant) {
+        let Some(established) = self.established_mut(id) else { return };
+        let flow = established.record.flow;
+        if let Some(accepted) = established.accepted.take() {
+            let (accepted, due) = accepted.tick(now);
+            match due {
+                AckDue::Nothing => established.accepted = Some(accepted),
+                AckDue::Resend(octets) => {
+                    established.accepted = Some(accepted);
+                    metrics::retransmission();
+                    self.send(flow, octets);
+                }
+                AckDue::GiveUp => {
+                    let cause = established.bye_on_ack.take();
+                    let never = Cause::new(408, Some(102), Blame::Upstream, "the 200 was never acknowledged");
+                    self.bye(id, cause.as_ref().unwrap_or(&never), now);
+                    self.end(id, never, now);
+                }
+            }
+        }
+        let Some(established) = self.established_mut(id) else { return };
+        if established.reoffer.deadline().is_some_and(|at| now >= at) {
+            self.reoffer(id, reoffer::Input::Tick, now);
+        }
+        let Some(established) = self.established_mut(id) else { return };
+        match established.session {
+            Some(timer) if now >= timer.at && timer.ours => {
+                established.session = Some(SessionTimer::new(timer.interval, true, now));
+                self.refresh_session(id, timer.interval, now);
+            }
+            Some(timer) if now >= timer.at => {
+                established.session = None;
+                let expired = Cause::new(408, Some(102), Blame::Upstream, "the session timer expired");
+                self.bye(id, &expired, now);
+                self.end(id, expired, now);
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    /// Removes a dialog that nobody and nothing needs any more.
+    pub(super) fn sweep(&mut self, id: DialogId, now: Instant) {
+        let Some(dialog) = self.dialogs.get(&id) else { return };
+        let over = dialog.ended.as_ref().is_some_and(|(_, until)| dialog.forgotten || now >= *until);
+        let waiting = dialog.established.as_ref().is_some_and(|established| established.accepted.is_some());
+        let quiet = match &dialog.side {
+            Side::Uas(_) => true,
+            Side::Uac(outgoing) => outgoing.quiet(),
+        };
+        if over
+            && !waiting
+            && quiet
+            && let Some(dialog) = self.dialogs.remove(&id)
+        {
+            match dialog.side {
+                Side::Uas(incoming) => {
+                    self.names.remove(&(incoming.record.call_id, incoming.record.local_tag));
+                }
+                Side::Uac(outgoing) => {
+                    for fork in outgoing.forks {
+                        self.names.remove(&(fork.draft.call_id, fork.local_tag));
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn established_mut(&mut self, id: DialogId) -> Option<&mut Established> {
+        self.dialogs.get_mut(&id)?.established.as_mut()
+    }
+
+    pub(super) fn established_record(&mut self, id: DialogId) -> Option<&mut Record> {
+        self.established_mut(id).map(|established| &mut established.record)
+    }
+
+    pub(super) fn dialog_trunk(&self, id: DialogId) -> Option<usize> {
+        self.dialogs.get(&id)?.established.as_ref()?.trunk
+    }
+
+    pub(super) fn is_over(&self, id: DialogId) -> bool {
+        self.dialogs.get(&id).is_none_or(|dialog| dialog.ended.is_some())
+    }
+
+    // ---- our requests
+
+    /// Where an in-dialog request goes: the first route's or the target's address; the peer's own flow where that is a
+    /// name (who put it there is the neighbour we talk to) or a private address behind a public one (NAT).
+    pub(super) fn dialog_flow(&self, record: &Record) -> Flow {
+        let flow = record.flow;
+        let Some((host, port, transport)) = hop_of(&record.next_hop()) else { return flow };
+        let Some(ip) = host_ip(host.as_bytes()) else { return flow };
+        let seen = flow.remote.ip().to_canonical();
+        let behind_nat =
+            ip != seen && ((is_private(ip) && !is_private(seen)) || ip.is_loopback() || ip.is_unspecified());
+        let reuse = flow.reliable() && ip == seen && (transport == Transport::Tcp || record.routes.is_empty());
+        let listens =
+            self.listeners.get(flow.listener).is_some_and(|listener| listener.transports.contains(&transport));
+        if behind_nat || reuse || !listens {
+            flow
+        } else {
+            Flow { listener: flow.listener, transport, remote: SocketAddr::new(ip, port) }
+        }
+    }
+
+    /// A request within a dialog.
+    pub(super) fn dialog_draft(record: &mut Record, method: rsip::Method, contact: Option<String>) -> Draft {
+        let cseq = record.next_cseq();
+        let (uri, routes) = record.path();
+        Draft {
+            method,
+            uri,
+            routes,
+            from: record.local.clone(),
+            to: record.remote.clone(),
+            call_id: record.call_id.clone(),
+            cseq,
+            contact,
+            headers: Vec::new(),
+            content_type: "",
+            body: String::new(),
+        }
+    }
+
+    /// The ACK to a 2xx: a transaction of its own, sent once for each 2xx (RFC 3261 §13.2.2.4).
+    pub(super) fn acknowledge(&mut self, record: &Record, invite: &Draft) -> (Flow, Bytes) {
+        let (uri, routes) = record.path();
+        let draft = Draft {
+            method: rsip::Method::Ack,
+            uri,
+            routes,
+            from: record.local.clone(),
+            to: record.remote.clone(),
+            call_id: record.call_id.clone(),
+            cseq: invite.cseq,
+            contact: None,
+            headers: invite.credentials(),
+            content_type: "",
+            body: String::new(),
+        };
+        let flow = self.dialog_flow(record);
+        let via = self.via(flow, rand::random());
+        let octets = draft.write(&via, "", &self.config.user_agent);
+        metrics::message("out", "ACK");
+        self.send(flow, octets.clone());
+        (flow, octets)
+    }
+
+    /// Sends BYE for a confirmed dialog.
+    pub(super) fn bye(&mut self, id: DialogId, cause: &Cause, now: Instant) {
+        let Some(established) = self.established_mut(id) else { return };
+        let trunk = established.trunk;
+        let mut record = established.record.clone();
+        self.bye_for(&mut record, trunk, cause, now);
+        if let Some(kept) = self.established_record(id) {
+            *kept = record;
+        }
+    }
+
+    /// Sends BYE for any record: a fork that lost has no entry.
+    pub(super) fn bye_for(&mut self, record: &mut Record, trunk: Option<usize>, cause: &Cause, now: Instant) {
+        let flow = self.dialog_flow(record);
+        let mut draft = Self::dialog_draft(record, rsip::Method::Bye, None);
+        draft.headers.extend(reason_value(cause.q850).map(|reason| (HeaderName::Reason, reason)));
+        self.begin(draft, flow, Owner::Bye { trunk }, false, now);
+    }
+
+    /// Ends whatever there is: BYE at once, or after the ACK where our 2xx still waits for it.
+    pub(super) fn hang_up_established(&mut self, id: DialogId, cause: Cause, now: Instant) {
+        let Some(established) = self.established_mut(id) else { return };
+        if established.accepted.is_some() && established.initial {
+            established.bye_on_ack = Some(cause.clone());
+        } else {
+            established.accepted = None;
+            self.bye(id, &cause, now);
+        }
+        self.end(id, cause, now);
+    }
+
+    // ---- offers inside the dialog
+
+    /// Steps the re-offer machine and does what it says.
+    pub(super) fn reoffer(&mut self, id: DialogId, input: reoffer::Input, now: Instant) -> reoffer::Output {
+        let Some(established) = self.established_mut(id) else { return reoffer::Output::Nothing };
+        let (state, output) = std::mem::take(&mut established.reoffer).step(input, now);
+        established.reoffer = state;
+        match &output {
+            reoffer::Output::Send(offer) => self.send_reinvite(id, offer, now),
+            reoffer::Output::Overdue { request } => {
+                metrics::dropped("undecided");
+                self.reject_reoffer(id, *request, 500, now);
+            }
+            reoffer::Output::Nothing | reoffer::Output::Deliver | reoffer::Output::Refuse(_) => {}
+        }
+        self.arm_dialog(id);
+        output
+    }
+
+    fn send_reinvite(&mut self, id: DialogId, offer: &AudioOffer, now: Instant) {
+        let Some(established) = self.established_mut(id) else { return };
+        let contact = Some(established.contact.clone());
+        let mut draft = Self::dialog_draft(&mut established.record, rsip::Method::Invite, contact);
+        let record = established.record.clone();
+        draft.headers = vec![(HeaderName::Allow, ALLOW.into()), (HeaderName::Supported, SUPPORTED.into())];
+        draft.content_type = SDP;
+        draft.body = crate::sdp::write(&offer.0);
+        let flow = self.dialog_flow(&record);
+        self.begin(draft, flow, Owner::Reinvite { dialog: id }, false, now);
+    }
+
+    pub(super) fn reinvite_heard(
+        &mut self,
+        id: DialogId,
+        draft: &Draft,
+        status: u16,
+        response: Option<&Message>,
+        now: Instant,
+    ) {
+        if status < 200 {
+            return;
+        }
+        let over = self.is_over(id);
+        if let (200..=299, Some(response)) = (status, response) {
+            let Some(established) = self.established_mut(id) else { return };
+            if let Some((cseq, flow, octets)) = &established.last_ack
+                && *cseq == draft.cseq
+            {
+                let (flow, octets) = (*flow, octets.clone());
+                metrics::retransmission();
+                self.send(flow, octets);
+                return;
+            }
+            established.record.refresh(response);
+            let record = established.record.clone();
+            let (flow, octets) = self.acknowledge(&record, draft);
+            if let Some(established) = self.established_mut(id) {
+                established.last_ack = Some((draft.cseq, flow, octets));
+            }
+            if over {
+                return;
+            }
+            match description_of(response) {
+                Some(Ok(answer)) => {
+                    if let Some(dialog) = self.dialogs.get_mut(&id) {
+                        dialog.remote = Some(answer.clone());
+                    }
+                    self.tell(id, DialogEvent::ReofferAnswered(Box::new(AudioAnswer(answer.0))));
+                }
+                Some(Err(_)) | None => self.tell(id, DialogEvent::ReofferFailed(488)),
+            }
+            self.reoffer(id, reoffer::Input::Done, now);
+            return;
+        }
+        if over {
+            return;
+        }
+        match status {
+            491 => {
+                let owner = self.established_record(id).is_some_and(|record| record.owner);
+                self.reoffer(id, reoffer::Input::Glare(back_off(owner)), now);
+            }
+            // RFC 3261 §14.1: these end the dialog; every other failure leaves it as it was.
+            408 | 481 => {
+                self.tell(id, DialogEvent::ReofferFailed(status));
+                let cause = Cause::from_sip(status, "the peer no longer knows the dialog");
+                self.bye(id, &cause, now);
+                self.end(id, cause, now);
+            }
+            _ => {
+                self.tell(id, DialogEvent::ReofferFailed(status));
+                self.reoffer(id, reoffer::Input::Done, now);
+            }
+        }
+    }
+
+    /// The leg's answer to a held re-INVITE or UPDATE.
+    pub(super) fn answer_reoffer(&mut self, id: DialogId, request: u64, description: &AudioOffer, now: Instant) {
+        let timers = self.config.timers;
+        let Some(established) = self.established_mut(id) else { return };
+        let Some(held) = established.held.take_if(|held| held.request == request) else {
+            metrics::ignored("impossible");
+            return;
+        };
+        let (user, flow, timer) = (established.contact.clone(), established.record.flow, established.session);
+        let contact = self.contact(flow, &user);
+        let octets = self.respond(
+            held.key,
+            200,
+            now,
+            |writer| {
+                writer
+                    .header(HeaderName::Contact, contact)
+                    .header(HeaderName::Allow, ALLOW)
+                    .header(HeaderName::Supported, SUPPORTED);
+                if let Some(timer) = timer {
+                    timer.write(writer);
+                }
+            },
+            &crate::sdp::write(&description.0),
+        );
+        if let (true, Some(octets), Some(established)) = (held.invite, octets, self.established_mut(id)) {
+            established.accepted = Some(Accepted::new(held.cseq, octets, &timers, now));
+            established.initial = false;
+            established.expects_answer = !held.offered;
+        }
+        self.reoffer(id, reoffer::Input::Answered { acknowledged: !held.invite }, now);
+    }
+
+    /// The leg's refusal, or the core's own.
+    pub(super) fn reject_reoffer(&mut self, id: DialogId, request: u64, status: u16, now: Instant) {
+        let Some(established) = self.established_mut(id) else { return };
+        let Some(held) = established.held.take_if(|held| held.request == request) else {
+            metrics::ignored("impossible");
+            return;
+        };
+        let status = if (300..700).contains(&status) { status } else { 488 };
+        self.refuse(held.key, status, now);
+        self.reoffer(id, reoffer::Input::Answered { acknowledged: true }, now);
+    }
+
+    // ---- session timer
+
+    fn refresh_session(&mut self, id: DialogId, interval: u32, now: Instant) {
+        let Some(established) = self.established_mut(id) else { return };
+        let contact = Some(established.contact.clone());
+        let mut draft = Self::dialog_draft(&mut established.record, rsip::Method::Update, contact);
+        let record = established.record.clone();
+        draft.headers = vec![
+            (HeaderName::Supported, SUPPORTED.into()),
+            (HeaderName::SessionExpires, format!("{interval};refresher=uac")),
+        ];
+        let flow = self.dialog_flow(&record);
+        self.begin(draft, flow, Owner::Refresh { dialog: id }, false, now);
+    }
+
+    pub(super) fn refresh_heard(&mut self, id: DialogId, status: u16, response: Option<&Message>, now: Instant) {
+        match status {
+            200..=299 => {
+                if let (Some(response), Some(record)) = (response, self.established_record(id)) {
+                    record.refresh(response);
+                }
+            }
+            // RFC 4028 §10: these end the session; any other failure is tried again at the next interval.
+            408 | 481 if !self.is_over(id) => {
+                let cause = Cause::from_sip(status, "the peer no longer knows the dialog");
+                self.bye(id, &cause, now);
+                self.end(id, cause, now);
+            }
+            _ => {}
+        }
+    }
+}

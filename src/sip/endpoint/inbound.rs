@@ -1,0 +1,393 @@
+//! An INVITE that came, up to our final response (RFC 3261 §8.2, §13.3), and its CANCEL (§9.2).
+
+use tandem_actors::model::address::{AppHeaders, NameAddr as Named, SipOrigin, SipUri};
+use tandem_actors::model::cause::Cause;
+use tandem_actors::model::ids::LegId;
+use tandem_actors::model::negotiate::{AudioAnswer, AudioOffer};
+use tandem_actors::ports::sip::{DialogEvent, IncomingInvite};
+use tokio::time::Instant;
+
+use super::super::dialog::accepted::Accepted;
+use super::super::dialog::reoffer::DECISION;
+use super::super::dialog::{Record, request_uri, request_user};
+use super::super::message::view::NameAddr;
+use super::established::{Established, MIN_SE, SessionTimer, Side, description_of, is_type};
+use super::transactions::ServerInput;
+use super::*;
+
+/// How often a provisional response is repeated while it rings, so that proxies do not give up (RFC 3261 §13.3.1.1).
+const RING_REFRESH: Duration = Duration::from_secs(60);
+
+/// An INVITE of a peer's.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub key: ServerKey,
+    pub record: Record,
+    /// User part of our Contact: what was dialled.
+    contact: String,
+    trunk: Option<usize>,
+    cseq: u32,
+    /// Whether it carried an offer; otherwise our 200 does.
+    offered: bool,
+    /// The last provisional status above 100.
+    pub progress: Option<u16>,
+    adopt_by: Option<Instant>,
+    ring_refresh: Option<Instant>,
+    session: Option<SessionTimer>,
+}
+
+impl Incoming {
+    pub fn deadline(&self) -> Option<Instant> {
+        [self.adopt_by, self.ring_refresh].into_iter().flatten().min()
+    }
+}
+
+impl Core {
+    /// A new INVITE outside a dialog.
+    pub(super) fn invite(&mut self, key: ServerKey, names: &Names, flow: Flow, now: Instant) {
+        let merged = self.hashers.0.hash_one((&names.call_id, &names.from_tag, names.cseq));
+        if self.merged.contains_key(&merged) {
+            // RFC 3261 §8.2.2.2: the same request by another path.
+            self.refuse(key, 482, now);
+            return;
+        }
+        if self.draining || self.dialogs.len() >= self.config.max_dialogs {
+            self.refuse(key, 503, now);
+            return;
+        }
+        let Some(origin) = self.origin_of(key, flow, now) else { return };
+        let Some(server) = self.servers.get_mut(&key) else { return };
+        server.merged = Some(merged);
+        self.merged.insert(merged, key);
+        self.respond(key, 100, now, |_| {}, "");
+        let Some(server) = self.servers.get(&key) else { return };
+        let request = &server.request;
+        let hops = request.get(HeaderName::MaxForwards).and_then(|value| view::number(trim(&value), 255));
+        if hops == Some(0) {
+            // A B2BUA in a loop is a loop all the same (RFC 7332 §3.1).
+            self.refuse(key, 483, now);
+            return;
+        }
+        if SessionTimer::too_small(request) {
+            self.respond(
+                key,
+                422,
+                now,
+                |writer| {
+                    writer.header(HeaderName::MinSe, MIN_SE);
+                },
+                "",
+            );
+            return;
+        }
+        let encoded =
+            request.get(HeaderName::ContentEncoding).is_some_and(|value| !value.eq_ignore_ascii_case(b"identity"));
+        if !request.body().is_empty() && (encoded || !is_type(request, SDP)) {
+            self.respond(
+                key,
+                415,
+                now,
+                |writer| {
+                    writer.header(HeaderName::Accept, SDP);
+                    if encoded {
+                        writer.header(HeaderName::AcceptEncoding, "identity");
+                    }
+                },
+                "",
+            );
+            return;
+        }
+        let offer = match description_of(request).transpose() {
+            Ok(offer) => offer,
+            Err(error) => {
+                tracing::debug!(%error, "an offer is refused");
+                let warning = self.warning(error.warning(), &error.to_string());
+                self.respond(
+                    key,
+                    error.status(),
+                    now,
+                    |writer| {
+                        writer.header(HeaderName::Warning, warning);
+                    },
+                    "",
+                );
+                return;
+            }
+        };
+        let tag = server.to_tag.clone();
+        // A NATed caller's later requests come by the same flow: it is kept, not where Via says responses go.
+        let Some(record) = Record::as_uas(request, &tag, flow) else {
+            self.refuse(key, 400, now);
+            return;
+        };
+        let trunk = self.trunk_at(flow);
+        let incoming = Incoming {
+            key,
+            contact: request_user(request),
+            trunk,
+            cseq: names.cseq,
+            offered: offer.is_some(),
+            progress: None,
+            adopt_by: Some(now + DECISION),
+            ring_refresh: None,
+            session: SessionTimer::asked(request, now),
+            record,
+        };
+        let id = DialogId::random();
+        let Some(listener) = self.listeners.get(flow.listener).map(|listener| listener.id.clone()) else { return };
+        let named = |name| {
+            let value = request.get(name)?;
+            let first = view::split(&value, b',').next()?;
+            NameAddr::parse(first).map(|value| Named { display: value.display(), uri: SipUri(value.uri_string()) })
+        };
+        let empty = || Named { display: String::new(), uri: SipUri(String::new()) };
+        let event = IncomingInvite {
+            dialog: id,
+            call_id: names.call_id.clone(),
+            listener,
+            source: flow.remote,
+            transport: flow.transport,
+            request_uri: SipUri(request_uri(request)),
+            from: named(HeaderName::From).unwrap_or_else(empty),
+            to: named(HeaderName::To).unwrap_or_else(empty),
+            // RFC 3325 §5: believed from trusted neighbours only.
+            asserted: match &origin {
+                SipOrigin::Trunk(_) => named(HeaderName::PAssertedIdentity),
+                SipOrigin::Subscriber(_) | SipOrigin::Anonymous => None,
+            },
+            origin,
+            headers: app_headers(request),
+            offer: offer.as_deref().cloned(),
+        };
+        tracing::info!(dialog = %id, call_id = %names.call_id, "an INVITE came");
+        if let Some(server) = self.servers.get_mut(&key) {
+            server.dialog = Some(id);
+        }
+        self.names.insert((names.call_id.clone(), tag), id);
+        self.dialogs.insert(
+            id,
+            Dialog {
+                leg: None,
+                epoch: Epoch::default(),
+                last_order: 0,
+                side: Side::Uas(Box::new(incoming)),
+                established: None,
+                ended: None,
+                forgotten: false,
+                remote: offer,
+                armed: None,
+            },
+        );
+        self.arm_dialog(id);
+        self.event(SipEvent::Incoming(Box::new(event)));
+    }
+
+    /// CANCEL: 200 for itself, 487 for the INVITE if that has no final response (RFC 3261 §9.2).
+    pub(super) fn cancel(&mut self, key: ServerKey, flow: Flow, message: Message, now: Instant) {
+        let invite = self.server_key(&message, b"INVITE").filter(|invite| self.servers.contains_key(invite));
+        let q850 = q850_of(&message);
+        self.serve(key, message, flow, false);
+        let Some(invite) = invite else {
+            self.refuse(key, 481, now);
+            return;
+        };
+        let (tag, dialog, pending) = match self.servers.get(&invite) {
+            Some(Server { machine: ServerMachine::Invite(machine), to_tag, dialog, .. }) => {
+                (to_tag.clone(), *dialog, !machine.is_final())
+            }
+            Some(_) | None => {
+                self.refuse(key, 481, now);
+                return;
+            }
+        };
+        if let Some(server) = self.servers.get_mut(&key) {
+            // §9.2: the To tag of both responses should be the same.
+            server.to_tag = tag;
+        }
+        self.respond(key, 200, now, |_| {}, "");
+        if !pending {
+            return;
+        }
+        self.refuse(invite, 487, now);
+        let Some(id) = dialog else { return };
+        match self.dialogs.get(&id) {
+            Some(Dialog { side: Side::Uas(incoming), .. }) if incoming.key == invite => {
+                let mut cause = Cause::cancelled();
+                cause.q850 = q850.or(cause.q850);
+                self.end(id, cause, now);
+            }
+            // A re-INVITE was cancelled: the session stays as it was.
+            Some(_) => {
+                let pending = self.established_mut(id).and_then(|established| established.pending());
+                if let Some((request, _)) = pending {
+                    self.reject_reoffer(id, request, 487, now);
+                }
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn incoming_tick(&mut self, id: DialogId, now: Instant) {
+        let Some(Dialog { side: Side::Uas(incoming), .. }) = self.dialogs.get_mut(&id) else { return };
+        let key = incoming.key;
+        if incoming.adopt_by.is_some_and(|at| now >= at) {
+            incoming.adopt_by = None;
+            metrics::dropped("undecided");
+            self.refuse(key, 500, now);
+            self.end(id, Cause::internal("no leg adopted the INVITE in time"), now);
+            return;
+        }
+        if incoming.ring_refresh.is_some_and(|at| now >= at) {
+            incoming.ring_refresh = Some(now + RING_REFRESH);
+            self.server_step(key, ServerInput::Repeat, now);
+        }
+    }
+
+    fn incoming_mut(&mut self, id: DialogId) -> Option<&mut Incoming> {
+        match self.dialogs.get_mut(&id) {
+            Some(Dialog { side: Side::Uas(incoming), established: None, ended: None, .. }) => Some(incoming),
+            Some(_) | None => None,
+        }
+    }
+
+    /// A leg takes the INVITE.
+    pub(super) fn adopt(&mut self, id: DialogId, leg: LegId) {
+        let Some(dialog) = self.dialogs.get_mut(&id) else { return };
+        dialog.leg = Some(leg);
+        let ended = dialog.ended.as_ref().map(|(cause, _)| cause.clone());
+        if let Side::Uas(incoming) = &mut dialog.side {
+            incoming.adopt_by = None;
+        }
+        // Cancelled before anybody had it: the leg hears the end now.
+        if let Some(cause) = ended {
+            self.tell(id, DialogEvent::Ended(cause));
+        }
+    }
+
+    /// A provisional response; `false` when it is not possible now.
+    pub(super) fn progress(
+        &mut self,
+        id: DialogId,
+        status: u16,
+        answer: Option<&AudioAnswer>,
+        headers: &AppHeaders,
+        now: Instant,
+    ) -> bool {
+        let status = if (101..200).contains(&status) { status } else { 180 };
+        let Some(incoming) = self.incoming_mut(id) else { return false };
+        incoming.progress = Some(status);
+        incoming.ring_refresh = Some(now + RING_REFRESH);
+        let (key, user, flow) = (incoming.key, incoming.contact.clone(), incoming.record.flow);
+        let contact = self.contact(flow, &user);
+        let body = answer.map(|answer| crate::sdp::write(&answer.0)).unwrap_or_default();
+        self.respond(
+            key,
+            status,
+            now,
+            |writer| {
+                writer.header(HeaderName::Contact, contact);
+                write_app_headers(writer, headers);
+            },
+            &body,
+        );
+        self.arm_dialog(id);
+        true
+    }
+
+    /// 200; `false` when it is not possible now.
+    pub(super) fn answer(
+        &mut self,
+        id: DialogId,
+        description: &AudioOffer,
+        headers: &AppHeaders,
+        now: Instant,
+    ) -> bool {
+        let timers = self.config.timers;
+        let Some(incoming) = self.incoming_mut(id) else { return false };
+        let (key, cseq, offered, session) = (incoming.key, incoming.cseq, incoming.offered, incoming.session);
+        incoming.ring_refresh = None;
+        let mut established = Established::new(incoming.record.clone(), incoming.contact.clone(), incoming.trunk);
+        let contact = self.contact(established.record.flow, &established.contact);
+        let octets = self.respond(
+            key,
+            200,
+            now,
+            |writer| {
+                writer
+                    .header(HeaderName::Contact, contact)
+                    .header(HeaderName::Allow, ALLOW)
+                    .header(HeaderName::Supported, SUPPORTED);
+                if let Some(timer) = session {
+                    timer.write(writer);
+                }
+                write_app_headers(writer, headers);
+            },
+            &crate::sdp::write(&description.0),
+        );
+        established.accepted = octets.map(|octets| Accepted::new(cseq, octets, &timers, now));
+        established.initial = true;
+        established.expects_answer = !offered;
+        established.session = session;
+        if let Some(dialog) = self.dialogs.get_mut(&id) {
+            dialog.established = Some(established);
+        }
+        self.arm_dialog(id);
+        true
+    }
+
+    /// A final failure; `false` when it is not possible now.
+    pub(super) fn reject(&mut self, id: DialogId, cause: &Cause, warning: Option<u16>, now: Instant) -> bool {
+        let Some(incoming) = self.incoming_mut(id) else { return false };
+        let key = incoming.key;
+        // A normal hang-up of a call that was never answered has no status of its own.
+        let status = if (300..700).contains(&cause.status) { cause.status } else { 480 };
+        let warning = warning.map(|code| self.warning(code, "incompatible session description"));
+        let retry_after = self.config.retry_after;
+        self.respond(
+            key,
+            status,
+            now,
+            |writer| {
+                if let Some(reason) = reason_value(cause.q850) {
+                    writer.header(HeaderName::Reason, reason);
+                }
+                if let Some(warning) = warning {
+                    writer.header(HeaderName::Warning, warning);
+                }
+                if status == 503 {
+                    writer.header(HeaderName::RetryAfter, retry_after);
+                }
+            },
+            "",
+        );
+        self.end(id, cause.clone(), now);
+        true
+    }
+}
+
+/// X-Number, X-CusData, X-ArInfo, X-App.
+pub(super) fn app_headers(message: &Message) -> AppHeaders {
+    AppHeaders {
+        number: message.text(HeaderName::XNumber),
+        cus_data: message.text(HeaderName::XCusData),
+        ar_info: message.text(HeaderName::XArInfo),
+        app: message.text(HeaderName::XApp),
+    }
+}
+
+pub(super) fn app_header_lines(headers: &AppHeaders) -> impl Iterator<Item = (HeaderName, &String)> {
+    [
+        (HeaderName::XNumber, &headers.number),
+        (HeaderName::XCusData, &headers.cus_data),
+        (HeaderName::XArInfo, &headers.ar_info),
+        (HeaderName::XApp, &headers.app),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| value.as_ref().map(|value| (name, value)))
+}
+
+fn write_app_headers(writer: &mut Writer, headers: &AppHeaders) {
+    for (name, value) in app_header_lines(headers) {
+        writer.header(name, value);
+    }
+}

@@ -1,0 +1,385 @@
+//! The SIP core: transactions, dialogs, registrations under way, and who is told what.
+//!
+//! [`Core`] is one table without I/O behind one lock, held for microseconds and never across an await: it is handed messages,
+//! orders and the time, and leaves [`Effect`]s. [`Shared`] is the shell that carries effects out after the lock is released,
+//! in the order they were made, so that events of one dialog never overtake each other.
+//!
+//! ```text
+//!   udp task --parse, validate--.                              .--> Wire (sockets)
+//!   tcp tasks -----------------> Shared::with(|core, now| ..) ----> Brain (events)
+//!   actors: SipPort::order ----'        one lock               '--> resolver task --> Shared
+//!   timer task (next deadline) -'
+//! ```
+
+mod draft;
+mod established;
+mod in_dialog;
+mod inbound;
+mod outbound;
+mod port;
+mod receive;
+mod registrar;
+mod shell;
+#[cfg(test)]
+mod tests;
+mod transactions;
+mod trunk;
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tandem_actors::model::address::Transport;
+use tandem_actors::model::ids::{DialogId, Epoch, ListenerId, TrunkId};
+use tandem_actors::ports::sip::SipEvent;
+use tokio::time::Instant;
+
+use self::draft::Draft;
+use self::established::Dialog;
+use self::registrar::HeldRegister;
+use self::trunk::TrunkState;
+use super::config::SipConfig;
+use super::dialog::Names;
+use super::digest::{Account, Credentials, Guard};
+use super::message::uri::Uri;
+use super::message::view::{self, Via};
+use super::message::write::{Writer, response_to};
+use super::message::{HeaderName, Kind, Message, Method, status, trim};
+use super::metrics;
+use super::nuisance::Gate;
+use super::resolve;
+use super::transaction::client_invite::ClientInvite;
+use super::transaction::client_other::ClientOther;
+use super::transaction::server_invite::ServerInvite;
+use super::transaction::server_other::ServerOther;
+use super::transport::{Flow, SourceAddresses};
+use tandem_actors::model::net::Net;
+
+pub use shell::{Shared, SipCore};
+
+/// What we allow, in the order of Allow (RFC 3261 §20.5).
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, REGISTER";
+/// Extensions we understand (RFC 3261 §20.32).
+const SUPPORTED: &str = "timer";
+/// The body we read.
+const SDP: &str = "application/sdp";
+
+/// What is to be done once the lock is released.
+#[derive(Debug)]
+enum Effect {
+    Send { flow: Flow, octets: Bytes },
+    Event(Box<SipEvent>),
+    Resolve { host: String },
+}
+
+/// A client transaction by its branch; a CANCEL shares its INVITE's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct ClientKey {
+    branch: u64,
+    cancel: bool,
+}
+
+/// A server transaction by the hash of branch, sent-by and method (RFC 3261 §17.2.3), or of what stands in for a branch in
+/// RFC 2543 requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct ServerKey(u64, u64);
+
+#[derive(Debug)]
+enum ClientMachine {
+    Invite(ClientInvite),
+    Other(ClientOther),
+}
+
+/// A client transaction and whose it is.
+#[derive(Debug)]
+struct Client {
+    machine: ClientMachine,
+    draft: Draft,
+    via: String,
+    flow: Flow,
+    owner: Owner,
+    /// Whether a challenge was answered already: one realm is answered once.
+    proved: bool,
+}
+
+/// Who hears what becomes of a request of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Owner {
+    /// The INVITE of a fork.
+    Fork { dialog: DialogId, fork: usize },
+    /// A re-INVITE.
+    Reinvite { dialog: DialogId },
+    /// A digit by INFO.
+    Info { dialog: DialogId },
+    /// A session refresh by UPDATE.
+    Refresh { dialog: DialogId },
+    /// A BYE, for its credentials only.
+    Bye { trunk: Option<usize> },
+    /// A registration of ours.
+    Register { trunk: usize, epoch: Epoch, expires: u32 },
+    /// A question whether a trunk lives.
+    Options { trunk: usize, epoch: Epoch, began: Instant },
+    /// Nobody: CANCEL.
+    Nobody,
+}
+
+#[derive(Debug)]
+enum ServerMachine {
+    Invite(ServerInvite),
+    Other(ServerOther),
+}
+
+/// A server transaction with its request, which responses are made of.
+#[derive(Debug)]
+struct Server {
+    machine: ServerMachine,
+    request: Message,
+    /// Where responses go.
+    reply: Flow,
+    /// Where the request came from.
+    source: SocketAddr,
+    to_tag: String,
+    /// The dialog an INVITE made or belongs to.
+    dialog: Option<DialogId>,
+    /// The entry of `merged` to clear with it.
+    merged: Option<u64>,
+}
+
+/// Whose time has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Client(ClientKey),
+    Server(ServerKey),
+    Dialog(DialogId),
+    Register(u64),
+}
+
+/// One listener as it is bound.
+#[derive(Debug, Clone)]
+struct Listener {
+    id: ListenerId,
+    transports: Vec<Transport>,
+    local: SocketAddr,
+    external_ip: Option<IpAddr>,
+    local_nets: Vec<Net>,
+}
+
+/// A request that waits for its host's address.
+#[derive(Debug)]
+struct Unsent {
+    draft: Draft,
+    port: u16,
+    listener: Option<ListenerId>,
+    transport: Transport,
+    owner: Owner,
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone)]
+enum NextHop {
+    Flow(Flow),
+    Host { host: String, port: u16, transport: Transport, listener: Option<ListenerId> },
+}
+
+/// The tables. See the module's doc.
+struct Core {
+    config: SipConfig,
+    listeners: Vec<Listener>,
+    trunks: Vec<TrunkState>,
+    credentials: std::sync::Arc<dyn Credentials>,
+    guard: Guard,
+    gate: Gate,
+    draining: bool,
+    clients: HashMap<ClientKey, Client>,
+    servers: HashMap<ServerKey, Server>,
+    /// From tag, Call-ID and CSeq of INVITEs under way, to spot merged requests (RFC 3261 §8.2.2.2).
+    merged: HashMap<u64, ServerKey>,
+    dialogs: HashMap<DialogId, Dialog>,
+    /// Call-ID and local tag to dialog.
+    names: HashMap<(String, String), DialogId>,
+    registers: HashMap<u64, HeldRegister>,
+    timers: BTreeMap<(Instant, u64), Due>,
+    unsent: HashMap<String, Vec<Unsent>>,
+    hosts: HashMap<String, (Vec<IpAddr>, Instant)>,
+    sources: SourceAddresses,
+    hashers: (RandomState, RandomState),
+    effects: Vec<Effect>,
+    serial: u64,
+}
+
+impl Core {
+    fn new(
+        config: SipConfig,
+        listeners: Vec<Listener>,
+        credentials: std::sync::Arc<dyn Credentials>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            guard: Guard::new(config.domain.clone(), config.algorithms.clone(), now),
+            gate: Gate::new(config.budget),
+            trunks: config.trunks.iter().cloned().map(TrunkState::new).collect(),
+            config,
+            listeners,
+            credentials,
+            draining: false,
+            clients: HashMap::new(),
+            servers: HashMap::new(),
+            merged: HashMap::new(),
+            dialogs: HashMap::new(),
+            names: HashMap::new(),
+            registers: HashMap::new(),
+            timers: BTreeMap::new(),
+            unsent: HashMap::new(),
+            hosts: HashMap::new(),
+            sources: SourceAddresses::default(),
+            hashers: (RandomState::new(), RandomState::new()),
+            effects: Vec::new(),
+            serial: 0,
+        }
+    }
+
+    fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    fn event(&mut self, event: SipEvent) {
+        self.effects.push(Effect::Event(Box::new(event)));
+    }
+
+    fn send(&mut self, flow: Flow, octets: Bytes) {
+        self.effects.push(Effect::Send { flow, octets });
+    }
+
+    // ---- time
+
+    fn arm(&mut self, at: Instant, due: Due) {
+        let serial = self.next_serial();
+        self.timers.insert((at, serial), due);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.timers.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Runs every timer that is due. Timers are not cancelled: whoever is woken looks at its own deadlines.
+    fn tick(&mut self, now: Instant) {
+        while let Some(entry) = self.timers.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            match entry.remove() {
+                Due::Client(key) => self.client_step(key, None, now),
+                Due::Server(key) => self.server_tick(key, now),
+                Due::Dialog(id) => self.dialog_tick(id, now),
+                Due::Register(request) => self.register_overdue(request, now),
+            }
+        }
+    }
+
+    // ---- addresses
+
+    /// Our address as this peer should see it.
+    fn advertised(&mut self, listener: usize, peer: IpAddr) -> SocketAddr {
+        let Some(listener) = self.listeners.get(listener) else {
+            return SocketAddr::from(([0, 0, 0, 0], 0));
+        };
+        let peer = peer.to_canonical();
+        let near = peer.is_loopback() || listener.local_nets.iter().any(|net| net.contains(peer));
+        let port = listener.local.port();
+        match listener.external_ip {
+            Some(external) if !near => SocketAddr::new(external, port),
+            Some(_) | None if listener.local.ip().is_unspecified() => SocketAddr::new(self.sources.toward(peer), port),
+            Some(_) | None => listener.local,
+        }
+    }
+
+    fn contact(&mut self, flow: Flow, user: &str) -> String {
+        let address = self.advertised(flow.listener, flow.remote.ip());
+        let transport = if flow.reliable() { ";transport=tcp" } else { "" };
+        let at = if user.is_empty() { "" } else { "@" };
+        format!("<sip:{user}{at}{address}{transport}>")
+    }
+
+    /// The listener for a destination: the named one, else the first with the transport and the address family.
+    fn listener_for(&self, named: Option<&ListenerId>, transport: Transport, peer: IpAddr) -> Option<usize> {
+        let named = named.and_then(|id| self.listeners.iter().position(|listener| listener.id == *id));
+        named.or_else(|| {
+            self.listeners.iter().position(|listener| {
+                listener.transports.contains(&transport) && listener.local.is_ipv4() == peer.is_ipv4()
+            })
+        })
+    }
+
+    /// The trunk that a source belongs to: by a configured network, whatever the port; by the address and (over UDP) the
+    /// port of its host, so that phones on the same machine are not taken for it.
+    fn trunk_at(&self, flow: Flow) -> Option<usize> {
+        let source = flow.remote.ip().to_canonical();
+        self.trunks.iter().position(|trunk| {
+            let config = &trunk.config;
+            let is_host = || {
+                super::message::uri::host_ip(config.host.as_bytes()) == Some(source)
+                    || self.hosts.get(&config.host).is_some_and(|(addresses, _)| addresses.contains(&source))
+            };
+            let port = flow.reliable() || flow.remote.port() == config.port.unwrap_or(5060);
+            config.allowed_addresses.iter().any(|net| net.contains(source)) || (port && is_host())
+        })
+    }
+
+    fn trunk_named(&self, id: &TrunkId) -> Option<usize> {
+        self.trunks.iter().position(|trunk| trunk.config.id == *id)
+    }
+
+    fn account(&self, trunk: usize) -> Option<Account> {
+        let config = &self.trunks.get(trunk)?.config;
+        (!config.password.is_empty()).then(|| Account {
+            user: config.auth_user.clone().unwrap_or_else(|| config.username.clone()),
+            password: config.password.clone(),
+            realm: config.realm.clone(),
+        })
+    }
+}
+
+/// A tag of ours: 64 random bits (RFC 3261 §19.3 wants at least 32).
+fn new_tag() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+/// A Call-ID of ours. It names no host: an address inside it would leak through NAT.
+fn new_call_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+/// The host, port and transport a URI names (RFC 3263 §4.1, §4.2 without NAPTR and SRV).
+fn hop_of(uri: &str) -> Option<(String, u16, Transport)> {
+    let uri = Uri::parse(uri.as_bytes()).filter(Uri::is_sip)?;
+    let tcp = uri.parameter("transport").is_some_and(|transport| transport.eq_ignore_ascii_case(b"tcp"));
+    let host = uri.parameter("maddr").unwrap_or(uri.host);
+    let host = String::from_utf8_lossy(host).into_owned();
+    Some((host, uri.port.unwrap_or(5060), if tcp { Transport::Tcp } else { Transport::Udp }))
+}
+
+/// The Reason value of a Q.850 cause (RFC 3326).
+fn reason_value(q850: Option<u8>) -> Option<String> {
+    q850.map(|cause| format!("Q.850;cause={cause}"))
+}
+
+/// The Q.850 cause of a Reason header.
+fn q850_of(message: &Message) -> Option<u8> {
+    message.all(HeaderName::Reason).find_map(|header| {
+        let value = message.value(header);
+        view::split(&value, b',').find_map(|item| {
+            let (protocol, parameters) = view::cut(item, b';')?;
+            let cause =
+                view::parameter(parameters, "cause").filter(|_| trim(protocol).eq_ignore_ascii_case(b"Q.850"))?;
+            u8::try_from(view::number(cause, 127)?).ok()
+        })
+    })
+}
+
+/// How long an ended dialog is remembered.
+fn remembered(timers: &super::transaction::timer::Timers) -> Duration {
+    timers.give_up()
+}

@@ -1,0 +1,214 @@
+//! The port the brain commands (`tandem_actors::ports::sip::SipPort`): orders with their fencing, and snapshots.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tandem_actors::model::address::Transport;
+use tandem_actors::model::ids::{DialogId, Epoch, ListenerId, TrunkId};
+use tandem_actors::ports::Fenced;
+use tandem_actors::ports::sip::{
+    Destination, DialogPhase, DialogSnapshot, MediaAddress, MediaToward, RegisterAnswer, SipCommand, SipPort,
+};
+use tokio::time::Instant;
+
+use super::super::dialog::reoffer;
+use super::super::message::uri::host_ip;
+use super::established::Side;
+use super::outbound::Outgoing;
+use super::*;
+
+impl SipPort for SipCore {
+    fn order(&self, dialog: DialogId, epoch: Epoch, order: u64, command: SipCommand) -> Result<(), Fenced> {
+        self.shared().with(|core, now| core.order(dialog, epoch, order, command, now))
+    }
+    fn snapshot(&self, dialog: DialogId) -> Option<DialogSnapshot> {
+        self.shared().with(|core, _| core.snapshot(dialog))
+    }
+    fn answer_register(&self, request: u64, answer: RegisterAnswer) {
+        self.shared().with(|core, now| core.register_answered(request, &answer, now));
+    }
+    fn register(&self, trunk: &TrunkId, epoch: Epoch, expires: Duration) {
+        let expires = u32::try_from(expires.as_secs()).unwrap_or(u32::MAX);
+        self.shared().with(|core, now| match core.trunk_named(trunk) {
+            Some(at) => core.register_trunk(at, epoch, expires, now),
+            None => metrics::ignored("impossible"),
+        });
+    }
+    fn options(&self, trunk: &TrunkId, epoch: Epoch) {
+        self.shared().with(|core, now| match core.trunk_named(trunk) {
+            Some(at) => core.ask_trunk(at, epoch, now),
+            None => metrics::ignored("impossible"),
+        });
+    }
+    fn media_address(&self, toward: MediaToward) -> MediaAddress {
+        self.shared().with(|core, _| core.media_address(&toward))
+    }
+    fn listeners(&self) -> Vec<ListenerId> {
+        self.local_addrs().into_iter().map(|(listener, _)| listener).collect()
+    }
+    fn set_draining(&self, draining: bool) {
+        self.shared().with(|core, _| core.draining = draining);
+    }
+}
+
+impl Core {
+    fn order(
+        &mut self,
+        id: DialogId,
+        epoch: Epoch,
+        order: u64,
+        command: SipCommand,
+        now: Instant,
+    ) -> Result<(), Fenced> {
+        if let (SipCommand::Invite(invite), false) = (&command, self.dialogs.contains_key(&id)) {
+            self.dialogs.insert(
+                id,
+                Dialog {
+                    leg: Some(invite.leg),
+                    epoch,
+                    last_order: order,
+                    side: Side::Uac(Outgoing::default()),
+                    established: None,
+                    ended: None,
+                    forgotten: false,
+                    remote: None,
+                    armed: None,
+                },
+            );
+            self.outgoing_invite(id, invite, now);
+            return Ok(());
+        }
+        let Some(dialog) = self.dialogs.get_mut(&id) else {
+            metrics::ignored("unknown_dialog");
+            return Ok(());
+        };
+        if epoch < dialog.epoch {
+            metrics::ignored("fenced");
+            return Err(Fenced);
+        }
+        dialog.epoch = epoch;
+        if order <= dialog.last_order {
+            metrics::ignored("repeated");
+            return Ok(());
+        }
+        dialog.last_order = order;
+        if !self.carry_out_order(id, command, now) {
+            metrics::ignored("impossible");
+        }
+        self.sweep(id, now);
+        self.arm_dialog(id);
+        Ok(())
+    }
+
+    /// Carries an order out; `false` when the dialog's state does not allow it.
+    fn carry_out_order(&mut self, id: DialogId, command: SipCommand, now: Instant) -> bool {
+        let live = self.dialogs.get(&id).is_some_and(|dialog| dialog.established.is_some() && dialog.ended.is_none());
+        match command {
+            SipCommand::Adopt(leg) => {
+                self.adopt(id, leg);
+                true
+            }
+            SipCommand::Invite(_) => false,
+            SipCommand::Progress { status, answer, headers } => {
+                self.progress(id, status, answer.as_deref(), &headers, now)
+            }
+            SipCommand::Answer { description, headers } => self.answer(id, &description, &headers, now),
+            SipCommand::Reject { cause, warning } => self.reject(id, &cause, warning, now),
+            SipCommand::Reoffer(offer) if live => {
+                self.reoffer(id, reoffer::Input::Want(offer), now);
+                true
+            }
+            SipCommand::AnswerReoffer { request, description } if live => {
+                self.answer_reoffer(id, request, &description, now);
+                true
+            }
+            SipCommand::RejectReoffer { request, status } if live => {
+                self.reject_reoffer(id, request, status, now);
+                true
+            }
+            SipCommand::Info(digits) if live => {
+                self.send_digits(id, &digits, now);
+                true
+            }
+            SipCommand::Reoffer(_)
+            | SipCommand::AnswerReoffer { .. }
+            | SipCommand::RejectReoffer { .. }
+            | SipCommand::Info(_) => false,
+            SipCommand::Hangup(cause) => {
+                let Some(dialog) = self.dialogs.get(&id) else { return false };
+                match (&dialog.side, dialog.ended.is_some()) {
+                    (_, true) => false,
+                    _ if live => {
+                        self.hang_up_established(id, cause, now);
+                        true
+                    }
+                    (Side::Uas(_), false) => self.reject(id, &cause, None, now),
+                    (Side::Uac(_), false) => {
+                        self.cancel_forks(id, cause.q850, now);
+                        self.end(id, cause, now);
+                        true
+                    }
+                }
+            }
+            SipCommand::Forget => {
+                if self.dialogs.get(&id).is_none_or(|dialog| dialog.ended.is_none()) {
+                    return false;
+                }
+                if let Some(dialog) = self.dialogs.get_mut(&id) {
+                    dialog.forgotten = true;
+                }
+                true
+            }
+        }
+    }
+
+    fn snapshot(&self, id: DialogId) -> Option<DialogSnapshot> {
+        let dialog = self.dialogs.get(&id)?;
+        let phase = match (&dialog.ended, &dialog.established, &dialog.side) {
+            (Some((cause, _)), _, _) => DialogPhase::Ended(cause.clone()),
+            (None, Some(established), _) if established.confirmed => DialogPhase::Confirmed,
+            (None, Some(_), _) => DialogPhase::Answering,
+            (None, None, Side::Uas(incoming)) => DialogPhase::Early { progress: incoming.progress },
+            (None, None, Side::Uac(outgoing)) => DialogPhase::Early { progress: outgoing.progress },
+        };
+        Some(DialogSnapshot {
+            leg: dialog.leg,
+            phase,
+            pending: dialog.established.as_ref().and_then(|established| established.pending()),
+            remote: dialog.remote.clone(),
+            last_order: dialog.last_order,
+        })
+    }
+
+    fn media_address(&mut self, toward: &MediaToward) -> MediaAddress {
+        let peer = match toward {
+            MediaToward::Peer(source) => Some((None, Transport::Udp, source.ip())),
+            MediaToward::Destination(Destination::Contact(contact)) => {
+                Some((Some(contact.listener.clone()), contact.transport, contact.source.ip()))
+            }
+            MediaToward::Destination(Destination::Trunk { trunk, .. }) => {
+                self.trunk_named(trunk).and_then(|at| self.trunks.get(at)).and_then(|state| {
+                    let ip = self.known_address(&state.config.host)?;
+                    Some((state.config.listener.clone(), state.config.transport, ip))
+                })
+            }
+            MediaToward::Destination(Destination::Uri(uri)) => {
+                hop_of(&uri.0).and_then(|(host, _, transport)| Some((None, transport, self.known_address(&host)?)))
+            }
+        };
+        let listener = peer
+            .as_ref()
+            .and_then(|(named, transport, ip)| self.listener_for(named.as_ref(), *transport, *ip))
+            // A peer over a transport or family of no listener of its own: the first one serves.
+            .unwrap_or(0);
+        // A name not resolved yet counts as outside: the external address is the one that is reachable from both sides.
+        let toward = peer.map_or(IpAddr::from([192, 0, 2, 1]), |(_, _, ip)| ip);
+        let advertise = self.advertised(listener, toward).ip();
+        let bind = self.listeners.get(listener).map_or(advertise, |listener| listener.local.ip());
+        MediaAddress { bind, advertise }
+    }
+
+    fn known_address(&self, host: &str) -> Option<IpAddr> {
+        host_ip(host.as_bytes()).or_else(|| self.hosts.get(host).and_then(|(addresses, _)| addresses.first().copied()))
+    }
+}

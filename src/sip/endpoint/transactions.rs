@@ -1,0 +1,443 @@
+//! Transactions in the tables: begun, stepped by messages and time, their effects carried out, their users told.
+
+use tokio::time::Instant;
+
+use super::super::transaction::client_invite;
+use super::super::transaction::client_other;
+use super::super::transaction::server_invite;
+use super::super::transaction::server_other;
+use super::super::transaction::{Effects, Tell};
+use super::*;
+
+impl Core {
+    // ---- client transactions
+
+    /// Sends a request, once its host's address is known.
+    pub(super) fn dispatch(&mut self, draft: Draft, hop: NextHop, owner: Owner, now: Instant) {
+        let (host, port, transport, listener) = match hop {
+            NextHop::Flow(flow) => {
+                self.begin(draft, flow, owner, false, now);
+                return;
+            }
+            NextHop::Host { host, port, transport, listener } => (host, port, transport, listener),
+        };
+        let numeric = super::super::message::uri::host_ip(host.as_bytes()).map(|ip| vec![ip]);
+        let known = self.hosts.get(&host).filter(|(_, until)| *until > now).map(|(addresses, _)| addresses.clone());
+        let unsent = Unsent { draft, port, listener, transport, owner };
+        match numeric.or(known) {
+            Some(addresses) => self.resolved_one(unsent, &addresses, now),
+            None => {
+                let waiting = self.unsent.entry(host.clone()).or_default();
+                waiting.push(unsent);
+                if waiting.len() == 1 {
+                    self.effects.push(Effect::Resolve { host });
+                }
+            }
+        }
+    }
+
+    /// A name's addresses came (none: it has none, or nobody answered).
+    pub(super) fn resolved(&mut self, host: &str, addresses: Vec<IpAddr>, now: Instant) {
+        let keep = if addresses.is_empty() { resolve::REMEMBERED_FAILURE } else { resolve::REMEMBERED };
+        if self.hosts.len() > 4096 {
+            self.hosts.retain(|_, (_, until)| *until > now);
+        }
+        // A name that fails for a while keeps its last addresses for knowing who calls.
+        let remembered = match (addresses.is_empty(), self.hosts.remove(host)) {
+            (true, Some((last, _))) => last,
+            (true, None) | (false, _) => addresses.clone(),
+        };
+        self.hosts.insert(host.to_owned(), (remembered, now + keep));
+        for unsent in self.unsent.remove(host).unwrap_or_default() {
+            self.resolved_one(unsent, &addresses, now);
+        }
+    }
+
+    fn resolved_one(&mut self, unsent: Unsent, addresses: &[IpAddr], now: Instant) {
+        let Unsent { draft, port, listener, transport, owner } = unsent;
+        let flow = addresses.iter().find_map(|ip| {
+            let listener = self.listener_for(listener.as_ref(), transport, *ip)?;
+            Some(Flow { listener, transport, remote: SocketAddr::new(*ip, port) })
+        });
+        match flow {
+            Some(flow) => {
+                self.begin(draft, flow, owner, false, now);
+            }
+            // RFC 3261 §8.1.3.1: as a 503.
+            None => self.heard(owner, &draft, None, 503, None, now),
+        }
+    }
+
+    pub(super) fn via(&mut self, flow: Flow, branch: u64) -> String {
+        let address = self.advertised(flow.listener, flow.remote.ip());
+        let transport = if flow.reliable() { "TCP" } else { "UDP" };
+        format!("SIP/2.0/{transport} {address};branch=z9hG4bK{branch:016x};rport")
+    }
+
+    /// Begins a client transaction.
+    pub(super) fn begin(&mut self, draft: Draft, flow: Flow, owner: Owner, proved: bool, now: Instant) -> ClientKey {
+        let branch = rand::random();
+        let via = self.via(flow, branch);
+        let key = ClientKey { branch, cancel: false };
+        if let Owner::Fork { dialog, fork } = &owner {
+            self.fork_sent(*dialog, *fork, key, flow);
+        }
+        self.begin_with(key, via, draft, flow, owner, proved, now);
+        key
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn begin_with(
+        &mut self,
+        key: ClientKey,
+        via: String,
+        draft: Draft,
+        flow: Flow,
+        owner: Owner,
+        proved: bool,
+        now: Instant,
+    ) {
+        let contact = draft.contact.as_deref().map(|user| self.contact(flow, user)).unwrap_or_default();
+        let octets = draft.write(&via, &contact, &self.config.user_agent);
+        metrics::message("out", Method::Known(draft.method).label());
+        let timers = self.config.timers;
+        let (machine, effects) = if draft.method == rsip::Method::Invite {
+            let (machine, effects) = ClientInvite::start(octets, flow.reliable(), &timers, now);
+            (ClientMachine::Invite(machine), effects)
+        } else {
+            let (machine, effects) = ClientOther::start(octets, flow.reliable(), &timers, now);
+            (ClientMachine::Other(machine), effects)
+        };
+        self.clients.insert(key, Client { machine, draft, via, flow, owner, proved });
+        self.carry_out(flow, effects);
+        self.arm_client(key);
+    }
+
+    pub(super) fn carry_out(&mut self, flow: Flow, effects: Effects) -> Option<Tell> {
+        if let Some(octets) = effects.send {
+            if effects.again {
+                metrics::retransmission();
+            }
+            self.send(flow, octets);
+        }
+        effects.tell
+    }
+
+    fn arm_client(&mut self, key: ClientKey) {
+        let deadline = self.clients.get(&key).and_then(|client| match &client.machine {
+            ClientMachine::Invite(machine) => machine.deadline(),
+            ClientMachine::Other(machine) => Some(machine.deadline()),
+        });
+        if let Some(at) = deadline {
+            self.arm(at, Due::Client(key));
+        }
+    }
+
+    /// A response (or, with `None`, time) for a client transaction.
+    pub(super) fn client_step(&mut self, key: ClientKey, response: Option<(&Message, u16)>, now: Instant) {
+        let input = match response {
+            None => ClientInput::Tick,
+            Some((message, status)) => ClientInput::Response { message, status },
+        };
+        self.client_input(key, input, now);
+    }
+
+    pub(super) fn client_input(&mut self, key: ClientKey, input: ClientInput<'_>, now: Instant) {
+        let Some(client) = self.clients.remove(&key) else { return };
+        let Client { machine, draft, via, flow, owner, proved } = client;
+        let (reliable, timers) = (flow.reliable(), self.config.timers);
+        let (machine, effects) = match machine {
+            ClientMachine::Invite(machine) => {
+                let input = match &input {
+                    ClientInput::Tick => client_invite::Input::Tick,
+                    ClientInput::TransportFailed => client_invite::Input::TransportFailed,
+                    ClientInput::Response { status: 100..=199, .. } => client_invite::Input::Provisional,
+                    ClientInput::Response { status: 200..=299, .. } => client_invite::Input::Success,
+                    ClientInput::Response { message, .. } => {
+                        let to = message.text(HeaderName::To).unwrap_or_default();
+                        client_invite::Input::Failure { ack: draft.ack(&via, &to) }
+                    }
+                };
+                let (machine, effects) = machine.step(input, reliable, &timers, now);
+                (machine.map(ClientMachine::Invite), effects)
+            }
+            ClientMachine::Other(machine) => {
+                let input = match &input {
+                    ClientInput::Tick => client_other::Input::Tick,
+                    ClientInput::TransportFailed => client_other::Input::TransportFailed,
+                    ClientInput::Response { status: 100..=199, .. } => client_other::Input::Provisional,
+                    ClientInput::Response { .. } => client_other::Input::Final,
+                };
+                let (machine, effects) = machine.step(input, reliable, &timers, now);
+                (machine.map(ClientMachine::Other), effects)
+            }
+        };
+        let tell = self.carry_out(flow, effects);
+        // The user is told while the transaction is out of the table: it may end the dialog, or begin others.
+        let (owner_kept, draft_kept) = (owner.clone(), draft.clone());
+        if let Some(machine) = machine {
+            self.clients.insert(key, Client { machine, draft, via, flow, owner, proved });
+            self.arm_client(key);
+        }
+        match (tell, input) {
+            (Some(Tell::Response), ClientInput::Response { message, status }) => {
+                let challenged = matches!(status, 401 | 407) && !proved;
+                if !(challenged && self.prove(&draft_kept, &owner_kept, flow, message, status, now)) {
+                    self.heard(owner_kept, &draft_kept, Some(flow), status, Some(message), now);
+                }
+            }
+            (Some(Tell::TimedOut), _) => self.heard(owner_kept, &draft_kept, Some(flow), 408, None, now),
+            (Some(Tell::Unreachable), _) => self.heard(owner_kept, &draft_kept, Some(flow), 503, None, now),
+            (Some(Tell::Response | Tell::NoAck) | None, _) => {}
+        }
+    }
+
+    /// A stream to this peer cannot be opened, or closed: what waits for an answer by it fails.
+    pub(super) fn unreachable(&mut self, flow: Flow, now: Instant) {
+        let keys: Vec<ClientKey> =
+            self.clients.iter().filter(|(_, client)| client.flow == flow).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.client_input(key, ClientInput::TransportFailed, now);
+        }
+    }
+
+    /// Sends a challenged request again with credentials: next CSeq, same Call-ID (RFC 3261 §8.1.3.5).
+    fn prove(
+        &mut self,
+        draft: &Draft,
+        owner: &Owner,
+        flow: Flow,
+        response: &Message,
+        status: u16,
+        now: Instant,
+    ) -> bool {
+        let trunk = match owner {
+            Owner::Fork { dialog, fork } => self.fork_trunk(*dialog, *fork),
+            Owner::Reinvite { dialog } | Owner::Info { dialog } | Owner::Refresh { dialog } => {
+                self.dialog_trunk(*dialog)
+            }
+            Owner::Bye { trunk } => *trunk,
+            Owner::Register { trunk, .. } | Owner::Options { trunk, .. } => Some(*trunk),
+            Owner::Nobody => None,
+        };
+        let Some(account) = trunk.and_then(|trunk| self.account(trunk)) else { return false };
+        let (challenge, credentials) = if status == 401 {
+            (HeaderName::WwwAuthenticate, HeaderName::Authorization)
+        } else {
+            (HeaderName::ProxyAuthenticate, HeaderName::ProxyAuthorization)
+        };
+        let challenges: Vec<_> = response.all(challenge).map(|header| response.value(header)).collect();
+        let cnonce = format!("{:016x}", rand::random::<u64>());
+        let method = Method::Known(draft.method).label();
+        let values = challenges.iter().map(AsRef::as_ref);
+        let Some(value) = super::super::digest::answer(values, &account, method, &draft.uri, &cnonce) else {
+            return false;
+        };
+        let cseq = match owner {
+            Owner::Reinvite { dialog } | Owner::Info { dialog } | Owner::Refresh { dialog } => {
+                match self.established_record(*dialog) {
+                    Some(record) => record.next_cseq(),
+                    None => return false,
+                }
+            }
+            Owner::Register { trunk, .. } => match self.trunks.get_mut(*trunk) {
+                Some(trunk) => trunk.next_cseq(),
+                None => return false,
+            },
+            Owner::Fork { dialog, fork } if self.fork_cancelled(*dialog, *fork) => return false,
+            Owner::Fork { .. } | Owner::Bye { .. } | Owner::Options { .. } | Owner::Nobody => draft.cseq + 1,
+        };
+        let draft = draft.with_credentials(credentials, value, cseq);
+        self.begin(draft, flow, owner.clone(), true, now);
+        true
+    }
+
+    /// Tells the owner of a request what became of it: a response, or (without one) 408 or 503 of our own.
+    pub(super) fn heard(
+        &mut self,
+        owner: Owner,
+        draft: &Draft,
+        flow: Option<Flow>,
+        status: u16,
+        response: Option<&Message>,
+        now: Instant,
+    ) {
+        match owner {
+            Owner::Fork { dialog, fork } => self.fork_heard(dialog, fork, draft, flow, status, response, now),
+            Owner::Reinvite { dialog } => self.reinvite_heard(dialog, draft, status, response, now),
+            Owner::Info { dialog } => self.info_heard(dialog, status, now),
+            Owner::Refresh { dialog } => self.refresh_heard(dialog, status, response, now),
+            Owner::Bye { .. } | Owner::Nobody => {}
+            Owner::Register { trunk, epoch, expires } => {
+                self.register_heard(trunk, epoch, expires, draft, flow, status, response, now);
+            }
+            Owner::Options { trunk, epoch, began } => self.options_heard(trunk, epoch, began, status, now),
+        }
+    }
+
+    // ---- server transactions
+
+    /// The key of a request's transaction; `method` is INVITE for the ACK and the CANCEL that look for theirs.
+    pub(super) fn server_key(&self, request: &Message, method: &[u8]) -> Option<ServerKey> {
+        let via = request.get(HeaderName::Via)?;
+        let via = Via::parse(trim(view::split(&via, b',').next()?))?;
+        let mut parts: Vec<Vec<u8>> =
+            vec![via.host.to_ascii_lowercase(), via.port.unwrap_or(0).to_string().into_bytes()];
+        match via.branch().filter(|branch| branch.get(..7).is_some_and(|b| b.eq_ignore_ascii_case(b"z9hG4bK"))) {
+            Some(branch) => parts.push(branch.to_vec()),
+            None => {
+                // RFC 2543: what such a peer keeps the same in a request, its ACK and its CANCEL.
+                let names = Names::of(request)?;
+                parts.extend([names.call_id.into_bytes(), names.from_tag.into_bytes()]);
+                parts.extend([names.cseq.to_string().into_bytes(), via.branch().unwrap_or_default().to_vec()]);
+            }
+        }
+        parts.push(method.to_vec());
+        Some(ServerKey(self.hashers.0.hash_one(&parts), self.hashers.1.hash_one(&parts)))
+    }
+
+    /// Where responses to a request go (RFC 3261 §18.2.2, RFC 3581 §4): by the connection it came by; over UDP to the source
+    /// if it asked by `rport`, else to the source's address and the port of sent-by.
+    pub(super) fn reply_flow(request: &Message, flow: Flow) -> Flow {
+        if flow.reliable() {
+            return flow;
+        }
+        let via = request.get(HeaderName::Via);
+        let top = via.as_deref().and_then(|via| view::split(via, b',').next());
+        match top.and_then(|top| Via::parse(trim(top))) {
+            Some(via) if via.parameter("rport").is_none() => {
+                Flow { remote: SocketAddr::new(flow.remote.ip(), via.port.unwrap_or(5060)), ..flow }
+            }
+            Some(_) | None => flow,
+        }
+    }
+
+    /// Opens a server transaction.
+    pub(super) fn serve(&mut self, key: ServerKey, request: Message, flow: Flow, invite: bool) {
+        let machine = if invite {
+            ServerMachine::Invite(ServerInvite::start())
+        } else {
+            ServerMachine::Other(ServerOther::Trying)
+        };
+        let server = Server {
+            machine,
+            reply: Self::reply_flow(&request, flow),
+            request,
+            source: flow.remote,
+            to_tag: new_tag(),
+            dialog: None,
+            merged: None,
+        };
+        self.servers.insert(key, server);
+    }
+
+    /// Answers a request; gives the octets sent, for the repetition of a 2xx.
+    pub(super) fn respond(
+        &mut self,
+        key: ServerKey,
+        status: u16,
+        now: Instant,
+        fill: impl FnOnce(&mut Writer),
+        body: &str,
+    ) -> Option<Bytes> {
+        let server = self.servers.get(&key)?;
+        let mut writer = response_to(&server.request, status, &server.to_tag, server.source);
+        if status != 100 {
+            writer.header(HeaderName::Server, &self.config.user_agent);
+        }
+        fill(&mut writer);
+        let octets = writer.finish(SDP, body.as_bytes());
+        metrics::message("out", status::class(status));
+        self.server_step(key, ServerInput::Respond { status, response: octets.clone() }, now);
+        Some(octets)
+    }
+
+    /// A bare final response.
+    pub(super) fn refuse(&mut self, key: ServerKey, status: u16, now: Instant) {
+        let retry_after = self.config.retry_after;
+        self.respond(
+            key,
+            status,
+            now,
+            |writer| match status {
+                503 => {
+                    writer.header(HeaderName::RetryAfter, retry_after);
+                }
+                // RFC 3261 §14.2: a random value between 0 and 10 seconds.
+                500 => {
+                    writer.header(HeaderName::RetryAfter, rand::random_range(0..=10));
+                }
+                405 => {
+                    writer.header(HeaderName::Allow, ALLOW);
+                }
+                _ => {}
+            },
+            "",
+        );
+    }
+
+    pub(super) fn server_tick(&mut self, key: ServerKey, now: Instant) {
+        self.server_step(key, ServerInput::Tick, now);
+    }
+
+    pub(super) fn server_step(&mut self, key: ServerKey, input: ServerInput, now: Instant) {
+        let Some(mut server) = self.servers.remove(&key) else { return };
+        let (reliable, timers) = (server.reply.reliable(), self.config.timers);
+        let (machine, effects, deadline) = match server.machine {
+            ServerMachine::Invite(machine) => {
+                let input = match input {
+                    ServerInput::Repeat => server_invite::Input::Repeat,
+                    ServerInput::Ack => server_invite::Input::Ack,
+                    ServerInput::Respond { status, response } => server_invite::Input::Respond { status, response },
+                    ServerInput::Tick => server_invite::Input::Tick,
+                };
+                let (machine, effects) = machine.step(input, reliable, &timers, now);
+                let deadline = machine.as_ref().and_then(ServerInvite::deadline);
+                (machine.map(ServerMachine::Invite), effects, deadline)
+            }
+            ServerMachine::Other(machine) => {
+                let input = match input {
+                    ServerInput::Repeat | ServerInput::Ack => server_other::Input::Repeat,
+                    ServerInput::Respond { response, .. } => server_other::Input::Respond { response },
+                    ServerInput::Tick => server_other::Input::Tick,
+                };
+                let (machine, effects) = machine.step(input, reliable, &timers, now);
+                let deadline = machine.as_ref().and_then(ServerOther::deadline);
+                (machine.map(ServerMachine::Other), effects, deadline)
+            }
+        };
+        let tell = self.carry_out(server.reply, effects);
+        if tell == Some(Tell::NoAck) {
+            metrics::dropped("no_ack_to_failure");
+        }
+        match machine {
+            Some(machine) => {
+                server.machine = machine;
+                self.servers.insert(key, server);
+                if let Some(at) = deadline {
+                    self.arm(at, Due::Server(key));
+                }
+            }
+            None => {
+                if let Some(merged) = server.merged {
+                    self.merged.remove(&merged);
+                }
+            }
+        }
+    }
+}
+
+/// What happens to a client transaction.
+pub(super) enum ClientInput<'a> {
+    Response { message: &'a Message, status: u16 },
+    TransportFailed,
+    Tick,
+}
+
+/// What happens to a server transaction.
+pub(super) enum ServerInput {
+    Repeat,
+    Ack,
+    Respond { status: u16, response: Bytes },
+    Tick,
+}

@@ -1,0 +1,32 @@
+//! The SIP adapter: sockets, messages, transactions, dialogs and digest of one switch, under the port that the brain
+//! commands ([`tandem_actors::ports::sip::SipPort`], implemented by [`SipCore`]).
+//!
+//! ```text
+//!   transport (udp, tcp) --octets--> message (parse, validate) --> endpoint ----SipEvent----> Brain
+//!        ^                                                        | transaction (pure machines)
+//!        |                                                        | dialog      (pure records)
+//!        '------------------------- octets -----------------------' digest, nuisance, resolve
+//! ```
+//!
+//! Implemented: RFC 3261 (UAS, UAC and the wire side of a registrar; a B2BUA, not a proxy), RFC 6026, RFC 4320, RFC 3581,
+//! RFC 7616 and 8760, RFC 3311, RFC 3326, RFC 3325 at trunks, RFC 4028 as the answering side, RFC 5118, INFO digits.
+//! Deliberately not (yet): TLS and WebSocket transports, SRV and NAPTR, reliable provisional responses, REFER, redirection.
+//!
+//! `rsip` supplies the vocabulary (methods); it is neither the parser nor the writer here, since it cannot read a good part
+//! of the valid messages that real networks send. In tests it is an oracle where it can read.
+
+pub mod config;
+pub mod dialog;
+pub mod digest;
+pub mod endpoint;
+pub mod message;
+pub mod metrics;
+pub mod nuisance;
+pub mod resolve;
+pub mod transaction;
+pub mod transport;
+
+pub use config::{ListenerConfig, SipConfig, SipStartError, TrunkConfig};
+pub use digest::{Credentials, DigestAlgorithm};
+pub use endpoint::SipCore;
+pub use metrics::describe;
