@@ -1,4 +1,5 @@
 //! Tandem: an always-on switch between telephones and browsers.
 
+pub mod link;
 pub mod sdp;
 pub mod sip;
