@@ -1,0 +1,203 @@
+//! A media thread without its thread: the engine's [`Core`] on real loopback sockets, ticked by hand on a clock of its own. For
+//! the benches, which compare it with a bare loop, and for the tests that count allocations. Not used by the switch.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
+
+use tandem_actors::model::ids::{LegId, MediaId, WorkerId};
+use tandem_actors::model::media::{Codec, Direction};
+use tandem_actors::model::negotiate::{CodecLine, Negotiated, TelephoneEvent};
+use tandem_actors::ports::media::MediaEvent;
+
+use super::agreement::Agreement;
+use super::codec::opus::OpusSettings;
+use super::codec::{Coder, CoderSpec, Rate};
+use super::ports::{Ports, bind_socket};
+use super::ring::{Command, DrainEnds, SlotId, rings};
+use super::rtp::Header;
+use super::seat::{Seat, Station};
+use super::session::{Attached, Session};
+use super::socket::Epoll;
+use super::srtp;
+use super::stats::WorkerStats;
+use super::worker::{Core, TICK, TOKEN_RTCP};
+use crate::link::{MasterKey, SrtpProfile, Wake};
+
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// A peer with a socket of its own.
+pub struct Peer {
+    /// Its place on the worker.
+    pub slot: u32,
+    /// Its name.
+    pub media: MediaId,
+    socket: UdpSocket,
+    to: SocketAddr,
+    codec: Codec,
+    sent: u32,
+    sender: Option<srtp::Sender>,
+}
+
+/// See the module.
+pub struct Rig {
+    core: Core,
+    commands: rtrb::Producer<Command>,
+    drain: DrainEnds,
+    station: Arc<Station>,
+    epoll: Arc<Epoll>,
+    ports: Ports,
+    now_ns: u64,
+    opened: u64,
+    _control: crate::link::ControlEnd,
+}
+
+impl Rig {
+    /// Room for this many sessions, ports from this range.
+    ///
+    /// # Errors
+    /// When the system gives no socket.
+    pub fn new(most: usize, ports: std::ops::RangeInclusive<u16>) -> std::io::Result<Self> {
+        let station = Arc::new(Station {
+            shared: bind_socket(SocketAddr::new(HERE, 0))?,
+            epoch: AtomicU64::new(1),
+            heartbeat: AtomicU64::new(0),
+            idle: false.into(),
+            stats: WorkerStats::default(),
+        });
+        let epoll = Arc::new(Epoll::new()?);
+        let (commands, thread_ends, drain) = rings();
+        let (end, control) = crate::link::ring(WorkerId(0), Arc::new(Wake::new()?), Arc::default());
+        let core = Core::new(WorkerId(0), 1, most, station.clone(), epoll.clone(), thread_ends, end);
+        let ports = Ports::new(ports, Duration::ZERO);
+        Ok(Self { core, commands, drain, station, epoll, ports, now_ns: 1, opened: 0, _control: control })
+    }
+
+    /// Opens a session at a place and gives it a peer; with SRTP it is on the shared port.
+    ///
+    /// # Errors
+    /// When the system gives no socket.
+    pub fn open(&mut self, slot: u32, codec: Codec, secured: bool) -> std::io::Result<Peer> {
+        let socket = bind_socket(SocketAddr::new(HERE, 0))?;
+        let theirs = socket.local_addr()?;
+        self.opened += 1;
+        let media = MediaId(self.opened);
+        let (to, sockets) = if secured {
+            (self.station.shared.local_addr()?, None)
+        } else {
+            let bound = self.ports.bind(HERE, Instant::now());
+            let (port, rtp, rtcp) = bound.map_err(|why| std::io::Error::other(format!("{why:?}")))?;
+            self.ports.release(port, Instant::now());
+            (SocketAddr::new(HERE, port), Some((rtp, rtcp)))
+        };
+        let seat = Arc::new(Seat::new(media, LegId(self.opened), sockets));
+        if let Some((rtp, rtcp)) = &seat.sockets {
+            use std::os::fd::AsRawFd;
+            self.epoll.add(rtp.as_raw_fd(), slot.into())?;
+            self.epoll.add(rtcp.as_raw_fd(), u64::from(slot) | TOKEN_RTCP)?;
+        }
+        self.order(Command::Open(slot, Box::new(Session::new(seat, false))));
+        let line = CodecLine { payload_type: codec.default_payload_type(), codec, parameters: String::new() };
+        let event = TelephoneEvent { payload_type: 101, clock_rate: codec.clock_rate() };
+        let negotiated = Negotiated {
+            send: line.clone(),
+            receive: vec![line],
+            send_event: Some(event),
+            receive_events: vec![event],
+            ptime_ms: 20,
+            direction: Direction::SendRecv,
+            remote_rtp: (!secured).then_some(theirs),
+            remote_rtcp: None,
+            rtcp_mux: secured,
+            audio_level: None,
+        };
+        self.order(Command::Configure(slot, media, Agreement::new(&negotiated, None)));
+        let mut sender = None;
+        if secured {
+            let (profile, key) = (SrtpProfile::AesCm128HmacSha1_80, MasterKey { key: [7; 16], salt: [7; 14] });
+            let ciphers = (srtp::Sender::new(profile, &key), srtp::Receiver::new(profile, &key));
+            self.order(Command::Secure(slot, media, Box::new(ciphers.0), Box::new(ciphers.1), theirs));
+            sender = Some(srtp::Sender::new(profile, &key));
+        }
+        Ok(Peer { slot, media, socket, to, codec, sent: 0, sender })
+    }
+
+    /// Joins two sessions; `transcode` says whether they need coders.
+    pub fn bridge(&mut self, a: &Peer, b: &Peer, transcode: bool) {
+        for (own, other) in [(a, b), (b, a)] {
+            if transcode {
+                let opus = own.codec == Codec::Opus;
+                self.coder(own, CoderSpec { rate: Rate::Narrow, opus_in: opus, opus_out: opus });
+            }
+            self.order(Command::Attach(own.slot, own.media, Attached::Bridge(other.slot, other.media), None));
+        }
+    }
+
+    /// Gives a session a coder.
+    pub(super) fn coder(&mut self, peer: &Peer, spec: CoderSpec) {
+        if let Ok(coder) = Coder::new(spec, OpusSettings::default()) {
+            self.order(Command::Coder(peer.slot, peer.media, Box::new(coder)));
+        }
+    }
+
+    /// Sends a command; it takes effect at the next tick.
+    pub(super) fn order(&mut self, command: Command) {
+        // overflow: DROPS; the callers tick between a handful of orders
+        let _full = self.commands.push(command);
+    }
+
+    /// One tick, 5 ms later than the last.
+    pub fn tick(&mut self) {
+        self.now_ns += TICK.as_nanos() as u64;
+        let _ends_never = self.core.tick(self.now_ns);
+    }
+
+    /// Frees what came back; returns the events.
+    pub fn drain(&mut self) -> Vec<MediaEvent> {
+        while self.drain.retired.pop().is_ok() {}
+        std::iter::from_fn(|| self.drain.events.pop().ok()).collect()
+    }
+
+    /// Packets sent so far by all sessions, and packets refused.
+    pub fn counts(&self) -> (u64, u64) {
+        use std::sync::atomic::Ordering::Relaxed;
+        let stats = &self.station.stats;
+        (stats.received.load(Relaxed), stats.refused.iter().map(|r| r.load(Relaxed)).sum())
+    }
+
+    /// Closes a session.
+    pub fn close(&mut self, peer: &Peer) {
+        self.order(Command::Close(peer.slot as SlotId, peer.media));
+    }
+}
+
+impl Peer {
+    /// Sends a packet of 20 ms.
+    pub fn send(&mut self, payload: &[u8]) {
+        self.sent += 1;
+        let timestamp = self.sent.wrapping_mul(self.codec.clock_rate() / 50);
+        let header =
+            Header::write(self.codec.default_payload_type(), false, self.sent as u16, timestamp, self.media.0 as u32);
+        let mut packet = [0u8; 1600];
+        let len = header.len() + payload.len();
+        packet[..header.len()].copy_from_slice(&header);
+        packet[header.len()..len].copy_from_slice(payload);
+        let len = match &self.sender {
+            Some(sender) => sender.protect(&mut packet, len, self.sent.into()).unwrap_or(0),
+            None => len,
+        };
+        // A full loopback queue loses a packet, as a network would.
+        let _lost = self.socket.send_to(&packet[..len], self.to);
+    }
+
+    /// Takes what has come; returns how many packets and their octets.
+    pub fn receive(&mut self) -> (usize, usize) {
+        let (mut packets, mut octets, mut buffer) = (0, 0, [0u8; 2048]);
+        while let Ok((n, _)) = self.socket.recv_from(&mut buffer) {
+            packets += 1;
+            octets += n;
+        }
+        (packets, octets)
+    }
+}
