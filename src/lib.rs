@@ -2,5 +2,6 @@
 
 pub mod link;
 pub mod media;
+pub mod rtc;
 pub mod sdp;
 pub mod sip;
