@@ -5,3 +5,4 @@ pub mod media;
 pub mod rtc;
 pub mod sdp;
 pub mod sip;
+pub mod store;

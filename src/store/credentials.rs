@@ -1,0 +1,214 @@
+//! Subscribers and API keys, kept in memory so that a digest or a key is checked without a query. Another process (the
+//! operator's `tandem subscriber add`) changes them by the database; a version row tells.
+
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+use md5::Md5;
+use sha2::{Digest as _, Sha256};
+use sqlx::{Row, SqliteConnection, SqlitePool};
+use subtle::{Choice, ConstantTimeEq as _};
+use tandem_actors::model::ids::SubscriberId;
+
+/// How soon a change by another process is seen.
+const REFRESH: Duration = Duration::from_secs(2);
+
+/// The hash of a digest challenge (RFC 8760 §2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ha1Algorithm {
+    /// `MD5`.
+    Md5,
+    /// `SHA-256`.
+    Sha256,
+}
+
+/// Lower-case hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+        text
+    })
+}
+
+struct Ha1 {
+    md5: String,
+    sha256: String,
+}
+
+#[derive(Default)]
+struct Known {
+    version: i64,
+    /// By (realm, subscriber).
+    ha1: BTreeMap<(String, SubscriberId), Ha1>,
+    /// Label and SHA-256 of each key.
+    api_keys: Vec<(String, [u8; 32])>,
+}
+
+/// What is known now. Never prints.
+pub(super) struct Credentials(RwLock<Known>);
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Credentials(…)")
+    }
+}
+
+impl Credentials {
+    pub(super) async fn load(pool: &SqlitePool) -> Result<Self, sqlx::Error> {
+        Ok(Self(RwLock::new(read(pool).await?)))
+    }
+
+    pub(super) async fn reload(&self, pool: &SqlitePool) -> Result<(), sqlx::Error> {
+        let known = read(pool).await?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = known;
+        Ok(())
+    }
+
+    fn known(&self) -> std::sync::RwLockReadGuard<'_, Known> {
+        // Poisoning is ignored: the map is replaced whole.
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn ha1(&self, subscriber: &SubscriberId, realm: &str, algorithm: Ha1Algorithm) -> Option<String> {
+        let known = self.known();
+        let ha1 = known.ha1.get(&(realm.to_owned(), subscriber.clone()))?;
+        Some(match algorithm {
+            Ha1Algorithm::Md5 => ha1.md5.clone(),
+            Ha1Algorithm::Sha256 => ha1.sha256.clone(),
+        })
+    }
+
+    pub(super) fn has_api_key(&self, key: &str) -> bool {
+        let hash = hash(key);
+        // All are compared, whichever matches: the time tells nothing.
+        let found = self.known().api_keys.iter().fold(Choice::from(0), |found, (_, known)| found | known.ct_eq(&hash));
+        found.into()
+    }
+
+    pub(super) fn api_keys(&self) -> Vec<(String, [u8; 32])> {
+        self.known().api_keys.clone()
+    }
+
+    pub(super) fn subscribers(&self) -> Vec<(SubscriberId, String)> {
+        self.known().ha1.keys().map(|(realm, subscriber)| (subscriber.clone(), realm.clone())).collect()
+    }
+}
+
+/// What is kept of an API key.
+fn hash(key: &str) -> [u8; 32] {
+    Sha256::digest(key.as_bytes()).into()
+}
+
+/// 64 hexadecimal digits as 32 bytes.
+pub(super) fn unhex(digits: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if digits.len() != 64 {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
+        *byte = std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok())?;
+    }
+    Some(bytes)
+}
+
+async fn version(pool: &SqlitePool) -> Result<i64, sqlx::Error> {
+    sqlx::query("SELECT coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'credentials_version'), 0)")
+        .fetch_one(pool)
+        .await?
+        .try_get(0)
+}
+
+async fn read(pool: &SqlitePool) -> Result<Known, sqlx::Error> {
+    // The version first: a change that comes between is read again at the next look.
+    let mut known = Known { version: version(pool).await?, ..Known::default() };
+    for row in sqlx::query("SELECT subscriber, realm, ha1_md5, ha1_sha256 FROM subscribers").fetch_all(pool).await? {
+        match SubscriberId::new(row.try_get("subscriber")?) {
+            Ok(subscriber) => {
+                let ha1 = Ha1 { md5: row.try_get("ha1_md5")?, sha256: row.try_get("ha1_sha256")? };
+                known.ha1.insert((row.try_get("realm")?, subscriber), ha1);
+            }
+            Err(error) => tracing::error!(%error, "a subscriber in the database has a name that is none: left out"),
+        }
+    }
+    for row in sqlx::query("SELECT label, sha256 FROM api_keys").fetch_all(pool).await? {
+        match unhex(row.try_get("sha256")?) {
+            Some(hash) => known.api_keys.push((row.try_get("label")?, hash)),
+            None => tracing::error!("an API key in the database is no SHA-256: left out"),
+        }
+    }
+    Ok(known)
+}
+
+async fn changed(by: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO meta (key, value) VALUES ('credentials_version', '1') \
+         ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)",
+    )
+    .execute(by)
+    .await
+    .map(drop)
+}
+
+pub(super) async fn insert_subscriber(
+    into: &mut SqliteConnection,
+    subscriber: &SubscriberId,
+    realm: &str,
+    password: &str,
+) -> Result<bool, sqlx::Error> {
+    let secret = format!("{subscriber}:{realm}:{password}");
+    let done = sqlx::query(
+        "INSERT INTO subscribers (subscriber, realm, ha1_md5, ha1_sha256) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(subscriber.as_str())
+    .bind(realm)
+    .bind(hex(&Md5::digest(secret.as_bytes())))
+    .bind(hex(&Sha256::digest(secret.as_bytes())))
+    .execute(&mut *into)
+    .await?;
+    changed(into).await?;
+    Ok(done.rows_affected() > 0)
+}
+
+pub(super) async fn delete_subscriber(
+    from: &mut SqliteConnection,
+    subscriber: &SubscriberId,
+    realm: &str,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query("DELETE FROM subscribers WHERE subscriber = ? AND realm = ?")
+        .bind(subscriber.as_str())
+        .bind(realm)
+        .execute(&mut *from)
+        .await?;
+    changed(from).await?;
+    Ok(done.rows_affected() > 0)
+}
+
+pub(super) async fn insert_api_key(into: &mut SqliteConnection, key: &str, label: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO api_keys (sha256, label) VALUES (?, ?) ON CONFLICT DO NOTHING")
+        .bind(hex(&hash(key)))
+        .bind(label)
+        .execute(&mut *into)
+        .await?;
+    changed(into).await
+}
+
+/// Looks every [`REFRESH`] whether another process changed something. Runs until the store is dropped.
+pub(super) async fn refresh(credentials: Weak<Credentials>, pool: SqlitePool) {
+    loop {
+        tokio::time::sleep(REFRESH).await;
+        let Some(credentials) = credentials.upgrade() else { return };
+        if pool.is_closed() {
+            return;
+        }
+        let outcome = match version(&pool).await {
+            Ok(version) if version == credentials.known().version => Ok(()),
+            Ok(_) => credentials.reload(&pool).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "subscribers and keys could not be read again: what is in memory stands");
+        }
+    }
+}
