@@ -1,5 +1,6 @@
 //! Tandem: an always-on switch between telephones and browsers.
 
+pub mod config;
 pub mod link;
 pub mod media;
 pub mod rtc;

@@ -1,0 +1,176 @@
+//! What is refused before a port is bound, and in which words.
+
+use std::path::Path;
+
+use tandem_actors::model::settings::CallerIdPolicy;
+
+use super::super::{load, parse};
+use super::*;
+
+/// The shipped file's folder, for its prompts.
+fn file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config/t.toml")
+}
+
+fn good(text: &str) -> Config {
+    parse(&file(), text, []).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// Messages without the file's name.
+fn bad(text: &str) -> Vec<String> {
+    let name = format!("{}:", file().display());
+    let problems = parse(&file(), text, []).expect_err("a mistake").to_string();
+    problems.lines().map(|line| line.strip_prefix(&name).unwrap_or(line).to_owned()).collect()
+}
+
+#[test]
+fn the_shipped_files_are_right() {
+    let config =
+        load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/tandem.toml"), []).unwrap_or_else(|p| panic!("{p}"));
+    assert!(config.brain.modes.ivr && config.brain.modes.sip_to_rtc && config.brain.modes.rtc_to_sip);
+    let welcome = config.brain.services.get("welcome").expect("the service");
+    assert_eq!(welcome.numbers, ["9000"]);
+    assert_eq!(config.sip.listeners[0].transports, [Transport::Udp, Transport::Tcp]);
+    assert!(config.data_dir.ends_with("data"));
+    load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/dev.toml"), []).unwrap_or_else(|p| panic!("{p}"));
+}
+
+#[test]
+fn an_empty_file_is_all_defaults() {
+    let config = good("");
+    assert_eq!(config.brain.limits.max_calls, Limits::default().max_calls);
+    assert_eq!(config.brain.limits.no_rtp_timeout, Limits::default().no_rtp_timeout);
+    assert_eq!(config.media.rtp_ports, 10000..=19999);
+    assert!(config.brain.rtc_to_sip.numbers.contains("1001"));
+    assert!(config.media.threads >= 1);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let text = load("/nowhere/tandem.toml".as_ref(), []).expect_err("no file").to_string();
+    assert!(text.starts_with("/nowhere/tandem.toml: cannot be read"), "{text}");
+    assert!(text.contains("--config"));
+}
+
+#[test]
+fn ports_that_meet_are_refused() {
+    let list = bad("[rtp]\nports = \"8000-9000\"\n[http]\nlisten = \"127.0.0.1:5060\"\n");
+    assert_eq!(
+        list,
+        [
+            " rtc.port: UDP port 8444 is also that of rtp.ports; give one of them another port",
+            "4: http.listen: TCP port 5060 is also that of sip.listeners[0].listen; give one of them another port"
+        ]
+    );
+    // UDP and TCP do not meet, nor do two addresses.
+    good("[http]\nlisten = \"127.0.0.1:8080\"\nhttps_listen = \"127.0.0.2:8080\"\n[rtc]\nport = 8080\n");
+}
+
+#[test]
+fn a_flow_that_leads_nowhere_is_refused_with_the_nearest_name() {
+    let list = bad(r#"
+[[services]]
+id = "w"
+start = "gret"
+[services.steps.greet]
+do = "play"
+prompt = "welcom"
+next = "bye"
+[services.steps.ring]
+do = "dial"
+to = "trunk:acme:+4930123"
+"#);
+    assert_eq!(list.len(), 4, "{list:#?}");
+    assert_eq!(list[0], "4: services[0].start: there is no step \"gret\"; did you mean \"greet\"?");
+    assert_eq!(list[1], "7: services[0].steps.greet.prompt: there is no prompt \"welcom\"; did you mean \"welcome\"?");
+    assert!(list[2].starts_with("8: services[0].steps.greet.next: there is no step \"bye\""));
+    assert!(list[3].starts_with("11: services[0].steps.ring.to: there is no trunk \"acme\""));
+}
+
+#[test]
+fn number_rules_that_overlap_are_refused() {
+    let list = bad("[modes.rtc_to_sip]\nnumbers = \"1016;10[01-20]\"\n");
+    assert!(list[0].starts_with("2: modes.rtc_to_sip.numbers: "), "{list:#?}");
+    assert!(bad("[modes.rtc_to_sip]\nnumbers = \"20[05-01]\"\n")[0].contains("from < to"));
+}
+
+#[test]
+fn a_number_leads_to_one_place() {
+    let list = bad(r#"
+[modes.rtc_to_sip]
+numbers = "9000;42"
+[[services]]
+id = "a"
+numbers = ["9000", "9001"]
+start = "s"
+[services.steps.s]
+do = "dial"
+to = "user:42"
+[[services]]
+id = "b"
+numbers = ["9001"]
+start = "s"
+[services.steps.s]
+do = "hangup"
+"#);
+    assert_eq!(list.len(), 3, "{list:#?}");
+    assert!(list[0].starts_with("6: services[0].numbers[0]: 9000 is also a phone's"));
+    assert!(list[1].contains("the user id \"42\" is also a phone's"));
+    assert!(list[2].starts_with("13: services[1].numbers[0]: 9001 is also that of the service \"a\""));
+}
+
+#[test]
+fn a_trunk_is_read_whole() {
+    let config = good(
+        r#"
+[[trunks]]
+name = "acme"
+host = "sip.example.com"
+username = "4930123"
+password = "s3cret"
+register = true
+listener = "main"
+allowed_addresses = ["192.0.2.0/24"]
+routes = { "4930123" = "user:alice", "*" = "room:lobby" }
+caller_id = "4930123"
+[modes.rtc_to_sip]
+pstn_trunk = "acme"
+allow = ["+49"]
+"#,
+    );
+    let access = &config.sip.trunks[0];
+    assert_eq!((access.auth_user.as_str(), access.port), ("4930123", 5060));
+    assert_eq!(access.listener, ListenerId::new("main").ok());
+    assert!(!format!("{config:?}").contains("s3cret"));
+    let trunk = config.brain.trunks.get("acme").expect("the trunk");
+    assert_eq!(trunk.routes.len(), 2);
+    assert_eq!(trunk.caller_id, CallerIdPolicy::Fixed("4930123".into()));
+    assert_eq!(trunk.codecs, config.brain.sip_codecs);
+    assert_eq!(config.brain.rtc_to_sip.pstn_trunk, TrunkId::new("acme").ok());
+}
+
+#[test]
+fn a_trunk_with_holes_is_refused() {
+    let list = bad(
+        "[[trunks]]\nname = \"a\"\nregister = true\n[[trunks]]\nname = \"a\"\nhost = \"h\"\nroutes = { \"*\" = \"alice\" }\n[modes.rtc_to_sip]\npstn_trunk = \"b\"\n",
+    );
+    let all = list.join("\n");
+    for part in [
+        "trunks[0].host: \"\" is no host",
+        "3: trunks[0].register: there is no username",
+        "5: trunks[1].name: another trunk is named \"a\" too",
+        "7: trunks[1].routes.*: \"alice\" leads nowhere",
+        "9: modes.rtc_to_sip.pstn_trunk: there is no trunk \"b\"; did you mean \"a\"?",
+    ] {
+        assert!(all.contains(part), "{part} in\n{all}");
+    }
+}
+
+#[test]
+fn a_certificate_needs_its_key() {
+    let list = bad("[http]\ncertificate = \"x.pem\"\n");
+    assert!(list[0].contains("http.private_key: there is a certificate without a private_key"), "{list:#?}");
+    let list = bad("[http]\ncertificate = \"x.pem\"\nprivate_key = \"y.pem\"\n");
+    assert_eq!(list.len(), 2);
+    assert!(list[0].starts_with("2: http.certificate: ") && list[0].contains("x.pem"));
+}

@@ -1,0 +1,515 @@
+//! Configuration as written: one TOML, unknown keys refused. Every key's comment says what it is, its unit where it has one,
+//! its default and why; the README's table is made of these comments, and a test compares the defaults named here with those
+//! in the code.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+use tandem_actors::flow::script::Step;
+use tandem_actors::model::media::Codec;
+use tandem_actors::model::settings::AcceptOn;
+use zeroize::ZeroizeOnDrop;
+
+/// Text that never prints.
+#[derive(Clone, PartialEq, Eq, Default, Deserialize, Serialize, ZeroizeOnDrop)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text, for who must have it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Raw {
+    /// Our SIP domain: phones register as `sip:1001@DOMAIN`, and it is the realm of our digest challenges. Default:
+    /// `"tandem.local"`. Why: phones send it whether or not DNS knows it; passwords are kept hashed with it, so a change makes
+    /// every phone's password invalid.
+    pub domain: String,
+    /// Folder of everything that outlives the process: database, secrets, certificate. Default: `"data"`. Why: one folder to
+    /// back up, readable by our user only; a relative path starts at this file's folder.
+    pub data_dir: String,
+    /// Folder of the prompts, WAV files of any rate, named by their stem. Default: `"prompts"`. Why: beside this file, where
+    /// they are shipped; a relative path starts at this file's folder.
+    pub prompts_dir: String,
+    /// Address that peers outside `local_net` reach us at. Default: none, the address of the interface a packet leaves by. Why:
+    /// behind NAT, or in a cloud, we cannot see it ourselves, and without it there is no audio.
+    pub external_ip: Option<IpAddr>,
+    /// Networks that reach us without NAT, where `external_ip` is not shown. Default: `["10.0.0.0/8", "172.16.0.0/12",
+    /// "192.168.0.0/16", "127.0.0.0/8"]`. Why: the private networks of RFC 1918, and ourselves.
+    pub local_net: Vec<String>,
+    /// What is logged and how.
+    pub log: Log,
+    /// SIP.
+    pub sip: Sip,
+    /// RTP towards phones and trunks, and the media threads.
+    pub rtp: Rtp,
+    /// Media towards browsers.
+    pub rtc: Rtc,
+    /// The API, the web phone, metrics.
+    pub http: Http,
+    /// Timers and limits.
+    pub limits: Limits,
+    /// The three modes.
+    pub modes: Modes,
+    /// IVR services, each a `[[services]]`.
+    pub services: Vec<Service>,
+    /// Trunks, each a `[[trunks]]`.
+    pub trunks: Vec<Trunk>,
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        Self {
+            domain: "tandem.local".into(),
+            data_dir: "data".into(),
+            prompts_dir: "prompts".into(),
+            external_ip: None,
+            local_net: ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8"].map(Into::into).into(),
+            log: Log::default(),
+            sip: Sip::default(),
+            rtp: Rtp::default(),
+            rtc: Rtc::default(),
+            http: Http::default(),
+            limits: Limits::default(),
+            modes: Modes::default(),
+            services: Vec::new(),
+            trunks: Vec::new(),
+        }
+    }
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// `"text"` for people, `"json"` for a log collector. Default: `"text"`. Why: the first reader is a person.
+    pub format: LogFormat,
+    /// Which lines: a level, or `target=level` pairs with commas (the syntax of tracing's EnvFilter). Default: `"info"`. Why:
+    /// info has a few lines a call, debug has numbers and addresses unmasked.
+    pub filter: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".into() }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[sip]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sip {
+    /// Where SIP is heard, each a `[[sip.listeners]]`. Default: UDP and TCP on 0.0.0.0:5060. Why: RFC 3261 §18 asks for both.
+    pub listeners: Vec<Listener>,
+    /// Codecs offered to phones and to trunks without a list of their own, in order: `opus`, `pcma`, `pcmu`. Default:
+    /// `["opus", "pcma", "pcmu"]`. Why: Opus passes to a browser untouched; G.711 is what every phone has.
+    pub codecs: Vec<Codec>,
+    /// Digest algorithms in the order they are offered: `md5`, `sha256`. Default: `["md5", "sha256"]`. Why: some phones give up
+    /// on a challenge that begins with SHA-256 and some have no SHA-256.
+    pub digest: Vec<Digest>,
+    /// Whether callers we do not know may call our users and services. Default: `false`. Why: an open SIP port is scanned
+    /// within minutes.
+    pub allow_strangers: bool,
+}
+
+impl Default for Sip {
+    fn default() -> Self {
+        Self {
+            listeners: vec![Listener { name: "main".into(), ..Listener::default() }],
+            codecs: vec![Codec::Opus, Codec::Pcma, Codec::Pcmu],
+            digest: vec![Digest::Md5, Digest::Sha256],
+            allow_strangers: false,
+        }
+    }
+}
+
+/// `[[sip.listeners]]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listener {
+    /// Its name, for logs and metrics. Default: none, required. Why: addresses change, names stay.
+    pub name: String,
+    /// What it listens with, on one port: `udp`, `tcp`. Default: `["udp", "tcp"]`. Why: RFC 3261 §18 asks for both.
+    pub transports: Vec<Transport>,
+    /// Address and port. Default: `"0.0.0.0:5060"`. Why: SIP's own port, every interface.
+    pub listen: SocketAddr,
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            transports: vec![Transport::Udp, Transport::Tcp],
+            listen: ([0, 0, 0, 0], 5060).into(),
+        }
+    }
+}
+
+/// A SIP transport, as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// Streams.
+    Tcp,
+}
+
+/// A digest algorithm, as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Digest {
+    /// `MD5`.
+    Md5,
+    /// `SHA-256`.
+    Sha256,
+}
+
+/// `[rtp]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rtp {
+    /// UDP ports for RTP (even) and RTCP (odd), `FIRST-LAST`; a call's leg takes two. Default: `"10000-20000"`. Why: the
+    /// field's habit, 5000 legs; open the whole range in the firewall.
+    pub ports: String,
+    /// Media threads. Default: `1`. Why: a room or a bridge lives on one thread, so more are refused for now; one carries some
+    /// hundred calls.
+    pub threads: u16,
+    /// Whether media threads ask for real-time scheduling (SCHED_FIFO). Default: `true`. Why: under load it is what keeps sound
+    /// even; where it is refused a metric says so and calls go on.
+    pub realtime: bool,
+}
+
+impl Default for Rtp {
+    fn default() -> Self {
+        Self { ports: "10000-20000".into(), threads: 1, realtime: true }
+    }
+}
+
+/// `[rtc]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rtc {
+    /// Address that browsers' media (ICE, DTLS, SRTP) is heard on. Default: `"0.0.0.0"`. Why: every interface.
+    pub listen_ip: IpAddr,
+    /// First UDP port of browsers' media: one a media thread, counted upwards. Default: `8444`. Why: one port serves every
+    /// browser of a thread, so a firewall needs but a few, beside HTTPS's 8443.
+    pub port: u16,
+    /// Address told to browsers (ICE candidate). Default: none, which is `external_ip`, else `listen_ip`, else that of the default
+    /// route. Why: only you know whether browsers come from inside or outside.
+    pub address: Option<IpAddr>,
+    /// Codecs allowed towards browsers, in order: `opus`, `pcma`, `pcmu`. Default: `["opus", "pcma", "pcmu"]`. Why: browsers
+    /// speak all three, and a phone's G.711 then passes untouched.
+    pub codecs: Vec<Codec>,
+}
+
+impl Default for Rtc {
+    fn default() -> Self {
+        Self {
+            listen_ip: [0, 0, 0, 0].into(),
+            port: 8444,
+            address: None,
+            codecs: vec![Codec::Opus, Codec::Pcma, Codec::Pcmu],
+        }
+    }
+}
+
+/// `[http]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Plain HTTP: address and port, `""` for none. Default: `"127.0.0.1:8080"`. Why: for this machine and for a proxy before
+    /// us; keys and tokens do not belong on a network in the clear.
+    pub listen: String,
+    /// HTTPS: address and port, `""` for none. Default: `"0.0.0.0:8443"`. Why: a browser gives a microphone to secure pages only.
+    pub https_listen: String,
+    /// Certificate chain, PEM file. Default: `""`, a self-made certificate in `data_dir`. Why: a first call should not wait for
+    /// a certificate; a relative path starts at this file's folder.
+    pub certificate: String,
+    /// Private key of `certificate`, PEM file. Default: `""`. Why: set both or none.
+    pub private_key: String,
+    /// Origins, as `https://app.example.com`, whose pages may open `/ws` beside our own; `*` is any. Default: `[]`. Why: a page
+    /// elsewhere should not use a user's login.
+    pub allowed_origins: Vec<String>,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            https_listen: "0.0.0.0:8443".into(),
+            certificate: String::new(),
+            private_key: String::new(),
+            allowed_origins: Vec::new(),
+        }
+    }
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Calls at once; one more is answered 503 with Retry-After. Default: `2000`. Why: calls that are up stay good.
+    pub max_calls: u32,
+    /// How long a phone rings. Unit: seconds. Default: `60`. Why: the field's habit.
+    pub ring_timeout_s: u64,
+    /// A call without RTP for this long is ended; 0 never. Unit: seconds. Default: `60`. Why: the other side is gone and did not
+    /// say so; a hold is not counted.
+    pub no_rtp_timeout_s: u64,
+    /// A party alone in a room leaves after this. Unit: seconds. Default: `60`. Why: time for the others to come back.
+    pub alone_grace_s: u64,
+    /// An app user's lost connection is kept for this long. Unit: seconds. Default: `30`. Why: a change of network takes some
+    /// seconds, and the call goes on meanwhile.
+    pub resume_window_s: u64,
+    /// No call lasts longer. Unit: seconds. Default: `43200`. Why: twelve hours is a forgotten handset.
+    pub max_duration_s: u64,
+    /// Life of a call started by the API without a `ttl`. Unit: seconds. Default: `1800`. Why: the connector API's own default.
+    pub connector_ttl_s: u64,
+    /// Retry-After of our 503. Unit: seconds. Default: `5`. Why: long enough to matter, short enough to be noticed by nobody.
+    pub retry_after_s: u64,
+    /// Connections an app user may have at once; one login more ends the oldest. Default: `1`. Why: as the SDKs that apps come
+    /// from do; more rings every device.
+    pub devices_per_user: u32,
+    /// How long a drain (SIGTERM) waits for calls to end. Unit: seconds. Default: `600`. Why: most calls are shorter; the unit
+    /// file waits a little longer.
+    pub drain_s: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_calls: 2000,
+            ring_timeout_s: 60,
+            no_rtp_timeout_s: 60,
+            alone_grace_s: 60,
+            resume_window_s: 30,
+            max_duration_s: 43200,
+            connector_ttl_s: 1800,
+            retry_after_s: 5,
+            devices_per_user: 1,
+            drain_s: 600,
+        }
+    }
+}
+
+/// `[modes]`.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Modes {
+    /// A phone or an app user calls a service number.
+    pub ivr: Ivr,
+    /// A phone calls an app user.
+    pub sip_to_rtc: SipToRtc,
+    /// An app user calls a phone.
+    pub rtc_to_sip: RtcToSip,
+}
+
+/// `[modes.ivr]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ivr {
+    /// Whether services answer. Default: `true`. Why: harmless without `[[services]]`.
+    pub enabled: bool,
+}
+
+impl Default for Ivr {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
+/// `[modes.sip_to_rtc]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SipToRtc {
+    /// Whether phones reach app users. Default: `true`. Why: what a switch is for.
+    pub enabled: bool,
+    /// A dialled number with this prefix names the app user that follows it; `""` switches the rule off. Default: `"0"`. Why:
+    /// user 1234 is dialled 01234 on a telephone's keys.
+    pub user_prefix: String,
+    /// Whether a dialled name that is nothing else names an app user. Default: `true`. Why: `sip:alice@DOMAIN` should ring alice.
+    pub by_request_uri: bool,
+    /// How long a caller hears ringback for an offline user, 0 to 30. Unit: seconds. Default: `0`. Why: without a push service
+    /// nobody will come.
+    pub offline_wait_s: u64,
+    /// A shorter ring than the invitation's own 60; 0 is none. Unit: seconds. Default: `0`. Why: the invitation has its own end.
+    pub ring_timeout_s: u64,
+}
+
+impl Default for SipToRtc {
+    fn default() -> Self {
+        Self { enabled: true, user_prefix: "0".into(), by_request_uri: true, offline_wait_s: 0, ring_timeout_s: 0 }
+    }
+}
+
+/// `[modes.rtc_to_sip]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RtcToSip {
+    /// Whether app users reach phones. Default: `true`. Why: what a switch is for.
+    pub enabled: bool,
+    /// Numbers of our phones that app users may ring: a `;` list of numbers and `prefix[from-to]`, zero-padded to the width of
+    /// `from`, as `1016;1017;20[01-05]`. Default: `"10[01-99]"`. Why: it has the first phone, 1001, in it.
+    pub numbers: String,
+    /// The trunk that other numbers leave by. Default: `""`, none. Why: no lines are bundled.
+    pub pstn_trunk: String,
+    /// Prefixes that may be dialled through the trunk, as `["+4930"]`. Default: `[]`, nothing. Why: toll fraud; a stolen
+    /// login must not call the whole world.
+    pub allow: Vec<String>,
+    /// When an inviting app hears "accepted": `"answer"`, or `"early"` to hear ringback and announcements. Default: `"answer"`.
+    /// Why: it is the truth.
+    pub accept_on: Accept,
+}
+
+impl Default for RtcToSip {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            numbers: "10[01-99]".into(),
+            pstn_trunk: String::new(),
+            allow: Vec::new(),
+            accept_on: Accept::Answer,
+        }
+    }
+}
+
+/// When an invitation to a number is accepted, as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accept {
+    /// When the phone answers.
+    Answer,
+    /// When it rings.
+    Early,
+}
+
+impl From<Accept> for AcceptOn {
+    fn from(accept: Accept) -> Self {
+        match accept {
+            Accept::Answer => AcceptOn::Answer,
+            Accept::Early => AcceptOn::Early,
+        }
+    }
+}
+
+/// `[[services]]`.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Service {
+    /// Its id, which is also the app user id that is called or invited. Default: none, required. Why: apps name it by this.
+    pub id: String,
+    /// Numbers that reach it, from phones and apps. Default: `[]`. Why: an app can reach it by its id alone.
+    pub numbers: Vec<String>,
+    /// The first step. Default: none, required. Why: steps have no order of their own.
+    pub start: String,
+    /// Steps by name, each a `[services.steps.NAME]` with `do = "play"`, `"menu"`, `"dial"`, `"room"` or `"hangup"`. Default:
+    /// none, required. Why: a flow is data, so that it is checked before the first call.
+    pub steps: BTreeMap<String, Step>,
+}
+
+/// `[[trunks]]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Trunk {
+    /// Its name. Default: none, required. Why: routes, logs and metrics name it by this.
+    pub name: String,
+    /// Host name or address of the provider. Default: none, required. Why: nothing to call without.
+    pub host: String,
+    /// Port of the provider. Default: `5060`. Why: RFC 3261 §19.1.2.
+    pub port: u16,
+    /// `"udp"` or `"tcp"`. Default: `"udp"`. Why: what providers offer first.
+    pub transport: Transport,
+    /// User part of our address at the provider. Default: `""`. Why: a trunk known by address has none.
+    pub username: String,
+    /// Digest user name, where it differs from `username`. Default: `""`, the same. Why: some providers tell them apart.
+    pub auth_user: String,
+    /// Digest password; better given as `TANDEM_TRUNKS__NAME__PASSWORD`. Default: `""`. Why: a trunk known by address has none.
+    pub password: Secret,
+    /// The realm we answer; `""` is any. Default: `""`. Why: the first challenge tells it.
+    pub realm: String,
+    /// Host of From and To in requests to it; `""` is our `domain` in From and `host` in To. Default: `""`. Why: some providers
+    /// expect their own domain in both.
+    pub domain: String,
+    /// Whether calls out carry P-Asserted-Identity (RFC 3325). Default: `true`. Why: it is where providers look for the caller's
+    /// number; one that trusts nobody may ask to leave it out.
+    pub assert_identity: bool,
+    /// The listener that its requests leave by; `""` is the first that fits. Default: `""`. Why: a machine with two networks
+    /// has one listener for each.
+    pub listener: String,
+    /// Whether we register with it. Default: `false`. Why: a trunk between two fixed addresses needs no registration.
+    pub register: bool,
+    /// How long a registration is asked for. Unit: seconds. Default: `3600`. Why: RFC 3261 §10.2.1.1; refreshed at 85 % of
+    /// what is granted.
+    pub register_expires_s: u64,
+    /// Addresses and networks that calls from it come from, beside those its host resolves to. Default: `[]`. Why: an
+    /// INVITE from anywhere else is a stranger's.
+    pub allowed_addresses: Vec<String>,
+    /// How often an OPTIONS asks whether it is alive; 0 never. Unit: seconds. Default: `30`. Why: a dead trunk is seen
+    /// before a caller finds it.
+    pub options_interval_s: u64,
+    /// Codecs offered to it, in order. Default: `[]`, those of `[sip]`. Why: a provider that transcodes badly is told less.
+    pub codecs: Vec<Codec>,
+    /// Where its calls go by the number dialled, exact number first, then `"*"`: `user:ID`, `service:ID`, `subscriber:ID` or
+    /// `room:ID`. Default: `{}`, refused with 404. Why: nobody but you knows.
+    pub routes: BTreeMap<String, String>,
+    /// Put before every number dialled out. Default: `""`. Why: some providers want a prefix for an outside line.
+    pub prefix: String,
+    /// `"pass"` shows the caller's own number or user id; anything else is shown as it is. Default: `"pass"`. Why: many providers
+    /// refuse numbers that are not yours: then write yours.
+    pub caller_id: String,
+    /// Calls at once, both directions; 0 has no limit of its own. Default: `0`. Why: set what you pay for.
+    pub max_calls: u32,
+    /// How long a call out may ring. Unit: seconds. Default: `60`. Why: the field's habit.
+    pub ring_timeout_s: u64,
+}
+
+impl Default for Trunk {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            host: String::new(),
+            port: 5060,
+            transport: Transport::Udp,
+            username: String::new(),
+            auth_user: String::new(),
+            password: Secret::default(),
+            realm: String::new(),
+            domain: String::new(),
+            assert_identity: true,
+            listener: String::new(),
+            register: false,
+            register_expires_s: 3600,
+            allowed_addresses: Vec::new(),
+            options_interval_s: 30,
+            codecs: Vec::new(),
+            routes: BTreeMap::new(),
+            prefix: String::new(),
+            caller_id: "pass".into(),
+            max_calls: 0,
+            ring_timeout_s: 60,
+        }
+    }
+}
