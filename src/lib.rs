@@ -3,7 +3,9 @@
 pub mod config;
 pub mod link;
 pub mod media;
+pub mod pii;
 pub mod rtc;
 pub mod sdp;
 pub mod sip;
 pub mod store;
+pub mod telemetry;
