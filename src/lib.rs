@@ -1,6 +1,7 @@
 //! Tandem: an always-on switch between telephones and browsers.
 
 pub mod config;
+pub mod http;
 pub mod link;
 pub mod media;
 pub mod pii;
