@@ -1,5 +1,7 @@
 //! Tandem: an always-on switch between telephones and browsers.
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod http;
 pub mod link;

@@ -1,0 +1,110 @@
+//! The configuration as meant, cut into what each adapter takes.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::config::raw::Digest;
+use crate::http::tls::Certificate;
+use crate::http::tokens::{ShortKey, TokenKey};
+use crate::http::{HttpConfig, HttpsConfig};
+use crate::media::{MediaConfig, OpusSettings};
+use crate::sip::{DigestAlgorithm, ListenerConfig, SipConfig, TrunkConfig};
+
+/// How long a released port pair rests: a stray packet of the old call is no longer under way.
+const PORT_REST: Duration = Duration::from_secs(5);
+/// Media sessions on all threads: two a call at `limits.max_calls`, and what is being set up.
+const MAX_SESSIONS: usize = 5000;
+
+pub(super) fn sip(config: &Config) -> SipConfig {
+    let sip = &config.sip;
+    SipConfig {
+        domain: config.brain.domain.clone(),
+        listeners: sip
+            .listeners
+            .iter()
+            .map(|listener| ListenerConfig {
+                id: listener.id.clone(),
+                transports: listener.transports.clone(),
+                bind: listener.address,
+                external_ip: sip.external_ip,
+                local_nets: sip.local_net.clone(),
+            })
+            .collect(),
+        trunks: sip
+            .trunks
+            .iter()
+            .map(|trunk| TrunkConfig {
+                port: Some(trunk.port),
+                transport: trunk.transport,
+                username: trunk.username.clone(),
+                auth_user: (!trunk.auth_user.is_empty()).then(|| trunk.auth_user.clone()),
+                password: trunk.password.expose().to_owned(),
+                realm: trunk.realm.clone(),
+                allowed_addresses: trunk.allowed_addresses.clone(),
+                domain: trunk.domain.clone(),
+                assert_identity: trunk.assert_identity,
+                listener: trunk.listener.clone(),
+                ..TrunkConfig::new(trunk.id.clone(), trunk.host.clone())
+            })
+            .collect(),
+        anonymous: sip.allow_strangers,
+        algorithms: sip
+            .digest
+            .iter()
+            .map(|digest| match digest {
+                Digest::Md5 => DigestAlgorithm::Md5,
+                Digest::Sha256 => DigestAlgorithm::Sha256,
+            })
+            .collect(),
+        retry_after: u32::try_from(config.brain.limits.retry_after.as_secs()).unwrap_or(u32::MAX),
+        ..SipConfig::default()
+    }
+}
+
+pub(super) fn media(config: &Config) -> MediaConfig {
+    let media = &config.media;
+    MediaConfig {
+        threads: media.threads,
+        webrtc_bind: SocketAddr::new(media.rtc_ip, media.rtc_port),
+        webrtc_candidate_ip: Some(candidate(config)),
+        rtp_ports: media.rtp_ports.clone(),
+        realtime: media.realtime,
+        prompts: config.prompts_dir.clone(),
+        port_rest: PORT_REST,
+        max_sessions: MAX_SESSIONS,
+        opus: OpusSettings::default(),
+    }
+}
+
+/// The address told to browsers: as configured, else `external_ip`, else the one we bind to, else the one this machine's
+/// packets leave by, else loopback (a machine without a network still calls itself).
+fn candidate(config: &Config) -> IpAddr {
+    let media = &config.media;
+    let bound = Some(media.rtc_ip).filter(|ip| !ip.is_unspecified());
+    media.rtc_address.or(bound).or_else(outward).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+/// The local address of the default route. Connecting a UDP socket sends nothing; the address is one of RFC 5737.
+fn outward() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("203.0.113.1:9").ok()?;
+    socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_unspecified())
+}
+
+pub(super) fn http(config: &Config, token_key: &[u8]) -> Result<HttpConfig, ShortKey> {
+    let certificate = match &config.http.certificate {
+        Some((certificate, key)) => Certificate::Files { certificate: certificate.clone(), key: key.clone() },
+        None => {
+            let mut names = vec![config.brain.domain.clone(), candidate(config).to_string()];
+            names.dedup();
+            Certificate::SelfMade { folder: config.data_dir.clone(), names }
+        }
+    };
+    Ok(HttpConfig {
+        http: config.http.listen,
+        https: config.http.https_listen.map(|address| HttpsConfig { address, certificate: certificate.clone() }),
+        allowed_origins: config.http.allowed_origins.clone(),
+        token_key: TokenKey::new(token_key)?,
+    })
+}
