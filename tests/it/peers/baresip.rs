@@ -1,0 +1,143 @@
+//! baresip without a terminal: an account, a tone as microphone, a file of what it hears, orders by its control port.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Process, free_port, free_ports, until};
+use crate::capture::{Capture, Stream};
+use crate::tone::write_tone;
+
+/// A running baresip.
+pub struct Baresip {
+    _process: Process,
+    folder: PathBuf,
+    control: TcpStream,
+    events: Arc<Mutex<Vec<Value>>>,
+    pub rtp_ports: std::ops::RangeInclusive<u16>,
+}
+
+/// How to set one up.
+pub struct Account<'a> {
+    /// User part of the address of record.
+    pub user: &'a str,
+    /// `host:port` of the registrar, or empty to stay unregistered.
+    pub registrar: &'a str,
+    pub password: &'a str,
+    /// `pcmu`, `pcma`, `opus/48000/1`…, comma separated.
+    pub codecs: &'a str,
+    /// Its microphone, Hz.
+    pub tone: f64,
+    /// Answers by itself.
+    pub auto_answer: bool,
+}
+
+impl Baresip {
+    pub fn start(folder: &Path, account: &Account<'_>) -> Self {
+        let folder = folder.join(format!("baresip-{}", account.user));
+        std::fs::create_dir_all(&folder).expect("its folder");
+        let (sip, control, rtp) = (free_port(), free_port(), free_ports(22));
+        let rtp_ports = rtp..=rtp + 20;
+        let wav = folder.join("microphone.wav");
+        write_tone(&wav, account.tone, 8000, 120);
+        std::fs::write(
+            folder.join("config"),
+            format!(
+                "poll_method epoll\nsip_listen 127.0.0.1:{sip}\nnet_interface 127.0.0.1\ncall_local_timeout 120\n\
+                 call_max_calls 8\naudio_path /usr/share/baresip\naudio_source aufile,{wav}\naudio_player none\n\
+                 audio_alert none\nausrc_channels 1\nauplay_channels 1\nrtp_ports {}-{}\njitter_buffer_delay 5-10\n\
+                 module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule opus.so\nmodule aufile.so\n\
+                 module_tmp uuid.so\nmodule_tmp account.so\nmodule_app contact.so\n\
+                 module_app menu.so\nmodule_app ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:{control}\n\
+                 opus_stereo no\nopus_sprop_stereo no\n",
+                rtp_ports.start(),
+                rtp_ports.end(),
+                wav = wav.display(),
+            ),
+        )
+        .expect("its configuration");
+        let host = if account.registrar.is_empty() { format!("127.0.0.1:{sip}") } else { account.registrar.into() };
+        let (regint, answer) =
+            (if account.registrar.is_empty() { 0 } else { 60 }, if account.auto_answer { "auto" } else { "manual" });
+        std::fs::write(
+            folder.join("accounts"),
+            format!(
+                "<sip:{user}@{host}>;auth_user={user};auth_pass={};regint={regint};answermode={answer};audio_codecs={}\n",
+                account.password,
+                account.codecs,
+                user = account.user,
+            ),
+        )
+        .expect("its account");
+        std::fs::write(folder.join("contacts"), "").expect("its contacts");
+        let mut command = Command::new("baresip");
+        command.arg("-v").arg("-f").arg(&folder).stdin(Stdio::null());
+        let process = Process::start("baresip", &folder, &mut command);
+        let stream = until("baresip's control port", Duration::from_secs(15), || {
+            TcpStream::connect(("127.0.0.1", control)).ok()
+        });
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let (reader, into) = (stream.try_clone().expect("a reader"), events.clone());
+        std::thread::spawn(move || read_netstrings(reader, &into));
+        Self { _process: process, folder, control: stream, events, rtp_ports }
+    }
+
+    /// Sends an order: `dial`, `accept`, `hangup`, `hold`, `resume`, `sndcode`.
+    pub fn order(&self, command: &str, params: &str) {
+        let text = json!({ "command": command, "params": params, "token": command }).to_string();
+        (&self.control).write_all(format!("{}:{text},", text.len()).as_bytes()).expect("its control port");
+    }
+
+    /// Presses digits, one after the other.
+    pub fn digits(&self, digits: &str) {
+        for digit in digits.chars() {
+            self.order("sndcode", &digit.to_string());
+        }
+    }
+
+    /// Waits for an event (`CALL_INCOMING`, `CALL_ESTABLISHED`, `CALL_CLOSED`…) and returns it; each is returned once.
+    #[track_caller]
+    pub fn event(&self, kind: &str, limit: Duration) -> Value {
+        until(&format!("{kind} in {}", self.folder.display()), limit, || {
+            let mut events = self.events.lock().expect("its events");
+            let at = events.iter().position(|event| event["type"] == kind)?;
+            Some(events.remove(at))
+        })
+    }
+
+    /// Whether such an event is waiting.
+    pub fn has_event(&self, kind: &str) -> bool {
+        self.events.lock().expect("its events").iter().any(|event| event["type"] == kind)
+    }
+
+    /// RTP that was sent to it, as it passed. (Its own recording is complete only when a call is over.)
+    pub fn sent_to(&self, capture: &Capture) -> Stream {
+        capture.filter(|packet| self.rtp_ports.contains(&packet.to.port()))
+    }
+}
+
+fn read_netstrings(mut stream: TcpStream, into: &Mutex<Vec<Value>>) {
+    let mut buffer: Vec<u8> = Vec::new();
+    let mut chunk = [0; 4096];
+    while let Ok(len @ 1..) = stream.read(&mut chunk) {
+        buffer.extend_from_slice(&chunk[..len]);
+        while let Some(colon) = buffer.iter().position(|&b| b == b':') {
+            let Some(size) = std::str::from_utf8(&buffer[..colon]).ok().and_then(|n| n.trim().parse::<usize>().ok())
+            else {
+                return;
+            };
+            if buffer.len() < colon + size + 2 {
+                break;
+            }
+            if let Ok(value) = serde_json::from_slice(&buffer[colon + 1..colon + 1 + size]) {
+                into.lock().expect("its events").push(value);
+            }
+            buffer.drain(..colon + size + 2);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Peers that nobody here wrote, each a process that ends with its wrapper.
+
+pub mod baresip;
+pub mod browser;
+pub mod kamailio;
+pub mod sipp;
+pub mod webphone;
+pub mod wsclient;
+
+use std::fs::File;
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+/// A child process in a group of its own: killed, group and all, on drop; its output kept in a file.
+pub struct Process {
+    pub child: Child,
+    name: String,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a command; stdin as the command says.
+    pub fn start(name: &str, folder: &Path, command: &mut Command) -> Self {
+        let log = folder.join(format!("{name}.log"));
+        let out = File::create(&log).expect("a log file");
+        let err = out.try_clone().expect("a second handle");
+        let child = command
+            .process_group(0)
+            .stderr(Stdio::from(err))
+            .stdout(Stdio::from(out))
+            .spawn()
+            .unwrap_or_else(|e| panic!("{name} does not start ({e}): run tests/run, which installs it"));
+        Self { child, name: name.into(), log }
+    }
+
+    /// Whether it still runs.
+    pub fn running(&self) -> bool {
+        std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
+    /// What it printed so far.
+    pub fn output(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Waits for it to end by itself and returns its exit code.
+    #[track_caller]
+    pub fn wait(&mut self, limit: Duration) -> i32 {
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("its status") {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(Instant::now() < end, "{} did not end within {limit:?}:\n{}", self.name, tail(&self.output()));
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // SAFETY: a signal to the group that this wrapper made.
+        unsafe { libc::kill(-(self.child.id() as i32), libc::SIGKILL) };
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("---- {} ----\n{}", self.name, tail(&self.output()));
+        }
+    }
+}
+
+/// The last lines of an output.
+pub fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
+}
+
+static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
+
+/// The first, even, of `count` UDP and TCP ports on loopback that nobody uses. Handed out in order from below the ephemeral
+/// range and never twice by one process, so that stories may run side by side; where to begin depends on the process.
+pub fn free_ports(count: u16) -> u16 {
+    const FIRST: u16 = 12_000;
+    const ROOM: u16 = 20_000;
+    let begin = (std::process::id() as u16 % 16) * 1_200;
+    loop {
+        let at = NEXT_PORT.fetch_add(count + count % 2, Ordering::Relaxed);
+        let first = FIRST + (begin + at % ROOM) % (ROOM - count);
+        let first = first + first % 2;
+        let taken =
+            |port: u16| UdpSocket::bind(("0.0.0.0", port)).is_err() || TcpListener::bind(("0.0.0.0", port)).is_err();
+        if !(first..first + count).any(taken) {
+            return first;
+        }
+    }
+}
+
+/// One of them, with the next one free too.
+pub fn free_port() -> u16 {
+    free_ports(2)
+}
+
+/// Waits until `ready` gives something, at most `limit`.
+#[track_caller]
+pub fn until<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(value) = ready() {
+            return value;
+        }
+        assert!(Instant::now() < end, "not within {limit:?}: {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,60 @@
+//! SIPp with a scenario of ours.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::{Process, free_port, free_ports};
+use crate::tone::write_tone_ulaw;
+
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
+/// A running SIPp.
+pub struct Sipp {
+    process: Process,
+    folder: PathBuf,
+    name: String,
+    pub sip: SocketAddr,
+}
+
+impl Sipp {
+    /// Runs `tests/it/sipp/NAME.xml` from `local` (port 0: a free one) against `peer`, with these extra arguments.
+    #[track_caller]
+    pub fn start(folder: &Path, name: &str, local: SocketAddr, peer: SocketAddr, extra: &[&str]) -> Self {
+        let label = format!("{name}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/sipp/{name}.xml"));
+        assert!(scenario.exists(), "{}", scenario.display());
+        let tone = folder.join("tone.ulaw");
+        if !tone.exists() {
+            write_tone_ulaw(&tone, 700.0, 60);
+        }
+        let (port, media) = (if local.port() == 0 { free_port() } else { local.port() }, free_ports(220));
+        let ip = local.ip().to_string();
+        let mut command = Command::new("sipp");
+        command.current_dir(folder).arg("-sf").arg(scenario).arg(peer.to_string());
+        command.args(["-i", &ip, "-mi", &ip, "-p", &port.to_string(), "-mp", &media.to_string()]);
+        command.args(["-nostdin", "-trace_err", "-error_file", &format!("{label}.err"), "-timeout", "120s"]);
+        command.args(["-trace_msg", "-message_file", &format!("{label}.msg")]).args(extra).stdin(Stdio::null());
+        let process = Process::start(&label, folder, &mut command);
+        Self { process, folder: folder.into(), name: label, sip: SocketAddr::new(local.ip(), port) }
+    }
+
+    /// Waits for its end; every call must have gone as the scenario says.
+    #[track_caller]
+    pub fn done(&mut self, limit: Duration) {
+        let code = self.process.wait(limit);
+        assert_eq!(code, 0, "SIPp {}: exit {code}\n{}\n{}", self.name, self.errors(), super::tail(&self.messages()));
+    }
+
+    /// Its error file.
+    pub fn errors(&self) -> String {
+        std::fs::read_to_string(self.folder.join(format!("{}.err", self.name))).unwrap_or_default()
+    }
+
+    /// Every message it sent and received.
+    pub fn messages(&self) -> String {
+        std::fs::read_to_string(self.folder.join(format!("{}.msg", self.name))).unwrap_or_default()
+    }
+}

@@ -1,0 +1,455 @@
+//! A switch to test: in this process, where a story wants to reach into it, or as the real binary.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde_json::{Value, json};
+use tandem::app::App;
+use tandem::store::Store;
+use tandem_actors::supervision::{Faults, Kind};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::peers::baresip::{Account, Baresip};
+use crate::peers::sipp::Sipp;
+use crate::peers::wsclient::WsClient;
+use crate::peers::{Process, free_ports, until};
+use crate::tone::write_tone;
+
+/// Where SIPp plays the PSTN: an address of its own, so that the switch knows the trunk by it.
+pub const PSTN: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+static SOUND: Mutex<()> = Mutex::new(());
+
+/// Stories that measure sound run one at a time.
+pub fn sound() -> MutexGuard<'static, ()> {
+    SOUND.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a story may ask of its switch's configuration.
+#[derive(Default)]
+pub struct Wishes {
+    /// Kamailio as the trunk that calls leave by; otherwise SIPp at [`PSTN`].
+    pub carrier: Option<SocketAddr>,
+    /// Lines put under `[modes.sip_to_rtc]`.
+    pub sip_to_rtc: &'static str,
+}
+
+/// A running switch.
+pub struct Rig {
+    switch: Running,
+    folder: TempDir,
+    ports: Ports,
+    pstn_port: u16,
+    api_key: String,
+    desk_password: String,
+}
+
+enum Running {
+    /// The real binary.
+    Binary(Process),
+    /// In this process, so that its actors can be made to panic. One at a time: metrics are one a process.
+    Inside { app: Option<App>, runtime: Option<Runtime>, _alone: MutexGuard<'static, ()> },
+}
+
+/// Its ports.
+#[derive(Clone, Copy)]
+pub struct Ports {
+    pub sip: u16,
+    pub http: u16,
+    pub webrtc: u16,
+}
+
+impl Rig {
+    /// The usual one: the real binary.
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::with(&Wishes::default())
+    }
+
+    /// One to a story's wishes.
+    #[track_caller]
+    pub fn with(wishes: &Wishes) -> Self {
+        let (folder, ports, pstn_port, config) = prepare(wishes);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+        command.arg("--config").arg(&config).stdin(Stdio::null());
+        let process = Process::start("tandem", folder.path(), &mut command);
+        let text = until("the switch to be ready", Duration::from_secs(30), || {
+            assert!(process.running(), "the switch ended:\n{}", process.output());
+            (try_http(at(ports.http), "GET", "/readyz", None, None)?.0 == 200).then_some(())?;
+            std::fs::read_to_string(folder.path().join("data/credentials.txt")).ok()
+        });
+        let word_after = |mark: &str| {
+            let rest = text.split(mark).nth(1).unwrap_or_else(|| panic!("{mark} is not in:\n{text}"));
+            rest.split_whitespace().next().unwrap_or_default().to_owned()
+        };
+        let (api_key, desk_password) = (word_after("Bearer"), word_after("password"));
+        Self { switch: Running::Binary(process), folder, ports, pstn_port, api_key, desk_password }
+    }
+
+    /// One in this process, whose actors can be made to panic.
+    #[track_caller]
+    pub fn inside() -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let (folder, ports, pstn_port, config) = prepare(&Wishes::default());
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let config = tandem::config::load(&config, []).unwrap_or_else(|e| panic!("{e}"));
+        let (app, first) = runtime.block_on(async {
+            let store = Store::open(&config.data_dir).await.expect("a store");
+            let first = store.bootstrap(&config.brain.domain, |_| String::new()).await.expect("credentials");
+            let render = tandem::telemetry::metrics().expect("metrics");
+            let app = App::start(config, store, render, Arc::new(SystemTime::now), Faults::armable()).await;
+            (app.unwrap_or_else(|e| panic!("the switch does not start: {e}")), first.expect("a first start"))
+        });
+        let switch = Running::Inside { app: Some(app), runtime: Some(runtime), _alone: alone };
+        let (api_key, desk_password) = (first.api_key.clone(), first.password.clone());
+        let rig = Self { switch, folder, ports, pstn_port, api_key, desk_password };
+        until("the switch to be ready", Duration::from_secs(10), || {
+            (rig.status("GET", "/readyz", None, None) == 200).then_some(())
+        });
+        rig
+    }
+
+    /// What the switch takes of this machine; of the real binary only.
+    #[track_caller]
+    pub fn footprint(&self) -> Footprint {
+        let Running::Binary(process) = &self.switch else { panic!("a footprint is the binary's") };
+        let of = |what: &str| format!("/proc/{}/{what}", process.child.id());
+        let count = |what: &str| std::fs::read_dir(of(what)).expect("/proc").count();
+        let status = std::fs::read_to_string(of("status")).expect("/proc");
+        let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        Footprint {
+            descriptors: count("fd"),
+            threads: count("task"),
+            rss_kb: rss.trim().trim_end_matches(" kB").parse().expect("a number"),
+        }
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+    pub fn sip(&self) -> SocketAddr {
+        at(self.ports.sip)
+    }
+    pub fn http(&self) -> SocketAddr {
+        at(self.ports.http)
+    }
+    /// The shared port of browsers' media.
+    pub fn webrtc(&self) -> SocketAddr {
+        at(self.ports.webrtc)
+    }
+    pub fn pstn_ip(&self) -> IpAddr {
+        PSTN
+    }
+    pub fn api_key(&self) -> String {
+        self.api_key.clone()
+    }
+    /// Longest gap allowed in RTP as sent, milliseconds: 60, and 120 where the system refuses real-time scheduling.
+    pub fn gap_ms(&self) -> u64 {
+        if self.metric_sum("tandem_media_degraded") > 0.0 { 120 } else { 60 }
+    }
+    /// A URI of this switch.
+    pub fn uri(&self, user: &str) -> String {
+        format!("sip:{user}@{}", self.sip())
+    }
+
+    /// A baresip registered as a subscriber of ours.
+    #[track_caller]
+    pub fn phone(&self, user: &str, tone: f64, auto_answer: bool) -> Baresip {
+        let account = Account {
+            user,
+            registrar: &self.sip().to_string(),
+            password: &self.desk_password,
+            codecs: "pcmu,pcma",
+            tone,
+            auto_answer,
+        };
+        let phone = Baresip::start(self.folder(), &account);
+        until("the registration", Duration::from_secs(15), || {
+            (!self.list("/api/v1/registrations").is_empty()).then_some(())
+        });
+        phone
+    }
+
+    /// SIPp as a caller from the PSTN trunk.
+    #[track_caller]
+    pub fn pstn(&self, scenario: &str, extra: &[&str]) -> Sipp {
+        Sipp::start(self.folder(), scenario, SocketAddr::new(PSTN, 0), self.sip(), extra)
+    }
+
+    /// SIPp as the PSTN that is called.
+    #[track_caller]
+    pub fn pstn_answers(&self, scenario: &str) -> Sipp {
+        let local = SocketAddr::new(PSTN, self.pstn_port);
+        Sipp::start(self.folder(), scenario, local, self.sip(), &["-rtp_echo", "-m", "1"])
+    }
+
+    /// A client of the WebSocket protocol.
+    #[track_caller]
+    pub fn client(&self, user: &str) -> WsClient {
+        WsClient::login(self.http(), &self.token(user))
+    }
+
+    /// A login token.
+    #[track_caller]
+    pub fn token(&self, user: &str) -> String {
+        self.post("/api/v1/tokens", &json!({ "user": user }))["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// The web phone with a login link.
+    #[track_caller]
+    pub fn phone_url(&self, user: &str) -> String {
+        format!("http://{}/phone/#user={user}&token={}", self.http(), self.token(user))
+    }
+
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Value {
+        self.api("GET", path, None)
+    }
+    #[track_caller]
+    pub fn post(&self, path: &str, body: &Value) -> Value {
+        self.api("POST", path, Some(&body.to_string()))
+    }
+    #[track_caller]
+    pub fn delete(&self, path: &str) {
+        self.api("DELETE", path, None);
+    }
+
+    #[track_caller]
+    fn api(&self, method: &str, path: &str, body: Option<&str>) -> Value {
+        let (status, text) = http(self.http(), method, path, Some(&self.api_key), body);
+        assert!((200..300).contains(&status), "{method} {path}: {status} {text}");
+        if text.is_empty() { Value::Null } else { serde_json::from_str(&text).expect("JSON") }
+    }
+
+    /// The status of a request.
+    pub fn status(&self, method: &str, path: &str, key: Option<&str>, body: Option<&str>) -> u16 {
+        http(self.http(), method, path, key, body).0
+    }
+
+    /// A list of the API: the array inside the answer, whatever it is called there.
+    #[track_caller]
+    pub fn list(&self, path: &str) -> Vec<Value> {
+        let answer = self.get(path);
+        let list =
+            answer.as_object().and_then(|object| object.values().find_map(Value::as_array)).or(answer.as_array());
+        list.cloned().unwrap_or_default()
+    }
+
+    /// CDRs so far.
+    #[track_caller]
+    pub fn cdrs(&self) -> Vec<Value> {
+        self.list("/api/v1/cdrs?limit=200")
+    }
+
+    /// The CDR of the only call there was.
+    #[track_caller]
+    pub fn only_cdr(&self) -> Value {
+        let mut cdrs = until("a CDR", Duration::from_secs(5), || Some(self.cdrs()).filter(|cdrs| !cdrs.is_empty()));
+        assert_eq!(cdrs.len(), 1, "{cdrs:?}");
+        cdrs.remove(0)
+    }
+
+    /// The sum of a metric over its labels; 0 where it was never counted.
+    pub fn metric_sum(&self, name: &str) -> f64 {
+        metric_sum(self.http(), name)
+    }
+
+    /// Waits until nothing of a call is left anywhere.
+    #[track_caller]
+    pub fn quiet(&self) {
+        let end = Instant::now() + Duration::from_secs(45);
+        loop {
+            let mut left: Vec<String> = Vec::new();
+            for name in LEFT_OF_CALLS {
+                let value = self.metric_sum(name);
+                if value != 0.0 {
+                    left.push(format!("{name} {value}"));
+                }
+            }
+            left.extend(self.list("/api/v1/calls").iter().map(Value::to_string));
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < end, "left behind: {left:#?}");
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+    }
+
+    /// Makes every live actor of a kind panic.
+    #[track_caller]
+    pub fn crash(&self, kind: Kind) {
+        let Running::Inside { app: Some(app), .. } = &self.switch else { panic!("only inside") };
+        assert!(app.crash(kind) > 0, "there is no {kind} to crash");
+    }
+}
+
+/// Gauges that are 0 when no call lives.
+const LEFT_OF_CALLS: &[&str] =
+    &["tandem_calls_active", "tandem_media_sessions", "tandem_rtc_peers", "tandem_sip_dialogs"];
+
+/// What a process takes of its machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Footprint {
+    pub descriptors: usize,
+    pub threads: usize,
+    pub rss_kb: u64,
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if let Running::Inside { app, runtime, .. } = &mut self.switch
+            && let (Some(app), Some(runtime)) = (app.take(), runtime.take())
+        {
+            runtime.block_on(app.stop());
+            runtime.shutdown_timeout(Duration::from_secs(2));
+        }
+    }
+}
+
+fn prepare(wishes: &Wishes) -> (TempDir, Ports, u16, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let prompts = folder.path().join("prompts");
+    std::fs::create_dir(&prompts).expect("a folder");
+    // Tones as prompts: what is heard can be told apart and measured.
+    for (name, hz) in [("welcome", 440.0), ("menu", 550.0), ("invalid", 880.0), ("goodbye", 330.0)] {
+        write_tone(&prompts.join(format!("{name}.wav")), hz, 22_050, 1);
+    }
+    let block = free_ports(300);
+    let ports = Ports { sip: block, http: block + 2, webrtc: block + 4 };
+    let pstn_port = block + 6;
+    let config = folder.path().join("tandem.toml");
+    std::fs::write(&config, toml(ports, (block + 20, block + 299), pstn_port, wishes)).expect("a configuration");
+    (folder, ports, pstn_port, config)
+}
+
+fn at(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// One HTTP request on a connection of its own: status and body.
+#[track_caller]
+pub fn http(address: SocketAddr, method: &str, path: &str, key: Option<&str>, body: Option<&str>) -> (u16, String) {
+    try_http(address, method, path, key, body).expect("an answer from the switch's HTTP port")
+}
+
+/// The same of a switch that may not be up yet.
+fn try_http(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    key: Option<&str>,
+    body: Option<&str>,
+) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(15))).ok()?;
+    let key = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
+    let body =
+        body.map(|body| format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    let body = body.unwrap_or_else(|| "\r\n".into());
+    write!(stream, "{method} {path} HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n{key}{body}").ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+/// See [`Rig::metric_sum`].
+pub fn metric_sum(address: SocketAddr, name: &str) -> f64 {
+    let (_, text) = http(address, "GET", "/metrics", None, None);
+    text.lines()
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
+/// The configuration of a switch under test.
+pub fn toml(ports: Ports, rtp: (u16, u16), pstn_port: u16, wishes: &Wishes) -> String {
+    let Ports { sip, http, webrtc } = ports;
+    let carrier = wishes.carrier.map_or_else(String::new, |address| {
+        format!(
+            "[[trunks]]\nname = \"carrier\"\nhost = \"127.0.0.1\"\nport = {}\nusername = \"tandem\"\n\
+             password = \"tandem-pw\"\nregister = true\nregister_expires_s = 60\noptions_interval_s = 0\n\
+             allowed_addresses = [\"127.0.0.1/32\"]\nroutes = {{ \"*\" = \"user:alice\" }}\n",
+            address.port()
+        )
+    });
+    let out = if wishes.carrier.is_some() { "carrier" } else { "pstn" };
+    format!(
+        r#"
+domain = "127.0.0.1"
+data_dir = "data"
+prompts_dir = "prompts"
+# baresip gives up on a 401 that also offers SHA-256.
+[sip]
+digest = ["md5"]
+[[sip.listeners]]
+name = "loopback"
+transports = ["udp", "tcp"]
+listen = "127.0.0.1:{sip}"
+[rtp]
+ports = "{}-{}"
+threads = 1
+[rtc]
+listen_ip = "127.0.0.1"
+port = {webrtc}
+address = "127.0.0.1"
+[http]
+listen = "127.0.0.1:{http}"
+https_listen = ""
+[modes.sip_to_rtc]
+enabled = true
+{}
+[modes.rtc_to_sip]
+enabled = true
+numbers = "10[01-09]"
+pstn_trunk = "{out}"
+allow = ["+86"]
+[[services]]
+id = "welcome"
+numbers = ["9000"]
+start = "greet"
+[services.steps.greet]
+do = "play"
+prompt = "welcome"
+next = "menu"
+[services.steps.menu]
+do = "menu"
+prompt = "menu"
+timeout_s = 4
+retries = 1
+choices = {{ "1" = "desk", "2" = "app", "3" = "lobby" }}
+invalid_prompt = "invalid"
+on_timeout = "bye"
+on_invalid = "bye"
+[services.steps.desk]
+do = "dial"
+to = "subscriber:1001"
+on_fail = "bye"
+[services.steps.app]
+do = "dial"
+to = "user:alice"
+on_fail = "bye"
+[services.steps.lobby]
+do = "room"
+room = "lobby"
+[services.steps.bye]
+do = "play"
+prompt = "goodbye"
+[[trunks]]
+name = "pstn"
+host = "{PSTN}"
+port = {pstn_port}
+options_interval_s = 0
+allowed_addresses = ["{PSTN}/32"]
+{carrier}"#,
+        rtp.0, rtp.1, wishes.sip_to_rtc
+    )
+}

@@ -1,0 +1,40 @@
+//! Fifty calls at once to the IVR, and nothing left behind.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::capture::Capture;
+use crate::peers::until;
+use crate::rig::{Rig, sound};
+
+#[test]
+fn fifty_calls_at_once_hear_the_greeting_and_leave_nothing() {
+    let _sound = sound();
+    let rig = Rig::start();
+    // One call first, so that what is made once (clips, buffers) is not counted as left behind.
+    rig.pstn("uac", &["-s", "9000", "-m", "1", "-d", "500"]).done(Duration::from_secs(20));
+    rig.quiet();
+    let before = rig.footprint();
+    let capture = Capture::start();
+    let mut callers = rig.pstn("uac", &["-s", "9000", "-m", "50", "-l", "50", "-r", "25", "-d", "5000"]);
+    until("fifty calls at once", Duration::from_secs(20), || (rig.list("/api/v1/calls").len() == 50).then_some(()));
+    callers.done(Duration::from_secs(60));
+    assert!(callers.errors().is_empty(), "{}", callers.errors());
+    let mut streams: HashMap<u16, usize> = HashMap::new();
+    for packet in &capture.filter(|p| p.to.ip() == rig.pstn_ip()).0 {
+        *streams.entry(packet.from.port()).or_default() += 1;
+    }
+    assert_eq!(streams.len(), 50, "streams that carried the greeting");
+    for port in streams.keys() {
+        let stream = capture.filter(|p| p.from.port() == *port && p.to.ip() == rig.pstn_ip());
+        let tone = stream.g711().tone(440.0, 0.5);
+        assert!(tone.heard > Duration::from_millis(800), "port {port}: the greeting was {tone:?}");
+        assert!(tone.longest_gap <= Duration::from_millis(60), "port {port}: {tone:?}");
+    }
+    rig.quiet();
+    let after = rig.footprint();
+    assert_eq!(after.descriptors, before.descriptors, "file descriptors left behind");
+    assert_eq!(after.threads, before.threads, "threads left behind");
+    assert!(after.rss_kb < before.rss_kb + 24 * 1024, "memory left behind: {before:?} -> {after:?}");
+    assert_eq!(rig.cdrs().len(), 51);
+}

@@ -1,0 +1,143 @@
+//! Several calls of one user, headers, video, the flow's by-pass: what naive switches mix up.
+
+use std::time::Duration;
+
+use crate::peers::browser::Browser;
+use crate::peers::webphone::WebPhone;
+use crate::rig::Rig;
+use serde_json::json;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// An offer as a browser makes it, with video too; no media ever flows.
+const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\na=msid-semantic: WMS\r\n\
+m=audio 9 UDP/TLS/RTP/SAVPF 111 0 8 110 126\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\n\
+a=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=ice-options:trickle\r\na=fingerprint:sha-256 \
+AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99\r\na=setup:actpass\r\n\
+a=mid:0\r\na=sendrecv\r\na=rtcp-mux\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 minptime=10;useinbandfec=1\r\n\
+a=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:110 telephone-event/48000\r\na=rtpmap:126 telephone-event/8000\r\n\
+m=video 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\n\
+a=fingerprint:sha-256 \
+AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99\r\na=setup:actpass\r\n\
+a=mid:1\r\na=sendrecv\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\n";
+
+#[test]
+fn a_browser_that_offers_video_too_gets_video_0_and_audio() {
+    let rig = Rig::start();
+    let mut bob = rig.client("bob");
+    let reply = bob.request(json!({ "type": "call", "to": "9000", "sdp": OFFER }));
+    assert_eq!(reply["type"], "ok.call", "{reply}");
+    let answer = bob.event("media.answer", SOON);
+    let sdp = answer["sdp"].as_str().expect("an answer");
+    let sections: Vec<&str> = sdp.lines().filter(|line| line.starts_with("m=")).collect();
+    assert_eq!(sections.len(), 2, "{sdp}");
+    assert!(sections[0].starts_with("m=audio") && !sections[0].starts_with("m=audio 0 "), "{sdp}");
+    assert!(sections[1].starts_with("m=video 0 "), "{sdp}");
+    assert!(sdp.contains("a=group:BUNDLE 0\r\n"), "{sdp}");
+    bob.request(json!({ "type": "hangup", "call": reply["call"] }));
+    bob.event("call.ended", SOON);
+    rig.quiet();
+}
+
+#[test]
+fn two_calls_to_and_two_from_one_user_end_one_by_one() {
+    let rig = Rig::start();
+    let mut bob = rig.client("bob");
+    let phone = rig.phone("1001", 700.0, false);
+    // Two to bob.
+    let first = rig.pstn("uac_603", &["-s", "bob", "-m", "1"]);
+    let one = bob.event("invitation.received", SOON)["invitation"].clone();
+    let mut second = rig.pstn("uac_cancel", &["-s", "bob", "-m", "1"]);
+    let two = bob.event("invitation.received", SOON)["invitation"].clone();
+    for invitation in [&one, &two] {
+        bob.request(json!({ "type": "invite.ack", "invitation": invitation }));
+    }
+    second.done(SOON);
+    assert_eq!(bob.event("invitation.canceled", SOON)["invitation"], two);
+    let state = bob.request(json!({ "type": "invite.state", "invitation": one }));
+    assert_eq!(state["remote"], 1, "the other call was touched: {state}");
+    bob.request(json!({ "type": "invite.refuse", "invitation": one, "response": "" }));
+    let mut first = first;
+    first.done(SOON);
+    // Two from bob: one to the IVR, one to the desk.
+    let ivr = bob.request(json!({ "type": "call", "to": "9000", "sdp": OFFER }))["call"].clone();
+    let desk = bob.request(json!({ "type": "call", "to": "1001", "sdp": OFFER }))["call"].clone();
+    phone.event("CALL_INCOMING", SOON);
+    bob.request(json!({ "type": "hangup", "call": ivr }));
+    assert_eq!(bob.event("call.ended", SOON)["call"], ivr);
+    assert!(!phone.has_event("CALL_CLOSED"), "ending one ended the other");
+    bob.request(json!({ "type": "hangup", "call": desk }));
+    phone.event("CALL_CLOSED", SOON);
+    rig.quiet();
+}
+
+#[test]
+fn a_cancel_before_the_sip_leg_exists_leaves_nothing() {
+    let rig = Rig::start();
+    let mut bob = rig.client("bob");
+    let phone = rig.phone("1001", 700.0, false);
+    for _ in 0..10 {
+        // Both frames are in the socket before the switch has read the first.
+        bob.send_raw(&json!({ "v": 1, "id": "c", "type": "call", "to": "1001", "sdp": OFFER }).to_string());
+        let call = bob.reply()["call"].clone();
+        bob.request(json!({ "type": "hangup", "call": call }));
+        bob.event("call.ended", SOON);
+    }
+    rig.quiet();
+    crate::peers::until("every ring to have stopped", SOON, || {
+        let (mut rang, mut closed) = (0, 0);
+        while phone.has_event("CALL_INCOMING") {
+            phone.event("CALL_INCOMING", SOON);
+            rang += 1;
+        }
+        while phone.has_event("CALL_CLOSED") {
+            phone.event("CALL_CLOSED", SOON);
+            closed += 1;
+        }
+        (rang == closed).then_some(())
+    });
+}
+
+#[test]
+fn a_sip_number_by_passes_the_flow() {
+    let rig = Rig::start();
+    let mut bob = rig.client("bob");
+    let phone = rig.phone("1001", 700.0, false);
+    let call = bob.request(json!({ "type": "call", "to": "9000", "sip_number": "1001", "sdp": OFFER }))["call"].clone();
+    phone.event("CALL_INCOMING", SOON);
+    bob.request(json!({ "type": "hangup", "call": call }));
+    phone.event("CALL_CLOSED", SOON);
+    rig.quiet();
+}
+
+#[test]
+fn application_headers_travel_both_ways() {
+    let rig = Rig::start();
+    // To the app: X-CusData arrives in SipData.
+    let mut bob = rig.client("bob");
+    let mut caller = rig.pstn("uac_603", &["-s", "bob", "-m", "1"]);
+    let invitation = bob.event("invitation.received", SOON);
+    let content: serde_json::Value =
+        serde_json::from_str(invitation["content"].as_str().expect("content")).expect("JSON content");
+    assert_eq!(content["Mode"], 1, "{content}");
+    let text = content.to_string();
+    for value in ["account 4711", "region 7", "shop"] {
+        assert!(text.contains(value), "{value} is not in {content}");
+    }
+    bob.request(json!({ "type": "invite.ack", "invitation": invitation["invitation"] }));
+    bob.request(json!({ "type": "invite.refuse", "invitation": invitation["invitation"] }));
+    caller.done(SOON);
+    // To SIP: the app's own, on the INVITE that SIPp checks.
+    let mut desk = rig.pstn_answers("uas_headers");
+    let browser = Browser::start(rig.folder());
+    let alice = WebPhone::open(&browser, &rig, "alice", 1100.0);
+    alice.page.eval(&format!(
+        "phone.client.call({}, {{ headers: {{ ar_info: 'region 7', cus_data: 'account 4711', app: 'shop' }} }}).then(() => null)",
+        json!("+8613800000000")
+    ));
+    alice.page.wait("phone.client.calls.size === 1");
+    crate::peers::until("the ACK at the target", SOON, || desk.messages().contains("ACK sip:").then_some(()));
+    alice.page.eval("phone.client.calls.values().next().value.hangup()");
+    desk.done(SOON);
+    rig.quiet();
+}

@@ -1,0 +1,11 @@
+//! One file a theme; a story is named for what the caller sees.
+
+mod bad_input;
+mod faults;
+mod ivr;
+mod load;
+mod many;
+mod rooms;
+mod rtc_to_sip;
+mod sip_to_rtc;
+mod trunk;

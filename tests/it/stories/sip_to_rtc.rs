@@ -1,0 +1,99 @@
+//! SIP to RTC: a phone calls an app user.
+
+use std::time::{Duration, Instant};
+
+use crate::capture::Capture;
+use crate::peers::browser::Browser;
+use crate::peers::webphone::WebPhone;
+use crate::rig::{Rig, Wishes, sound};
+
+const SOON: Duration = Duration::from_secs(15);
+
+/// Sound both ways, asserted on our RTP as sent; the browser's own recording may gap a little more.
+#[test]
+fn a_desk_phone_rings_a_browser_and_each_hears_the_other() {
+    let _sound = sound();
+    let rig = Rig::start();
+    let browser = Browser::start(rig.folder());
+    let alice = WebPhone::open(&browser, &rig, "alice", 1100.0);
+    let phone = rig.phone("1001", 700.0, false);
+    let capture = Capture::start();
+
+    phone.order("dial", &rig.uri("alice"));
+    alice.rings();
+    assert!(alice.caller().contains("1001"), "shown: {}", alice.caller());
+    phone.event("CALL_RINGING", SOON);
+    assert!(!phone.has_event("CALL_ESTABLISHED"), "answered before the user accepted");
+    alice.accept();
+    alice.talks();
+    phone.event("CALL_ESTABLISHED", SOON);
+
+    let from = Instant::now();
+    let heard = alice.listen(6.0);
+    let to = Instant::now();
+    heard.assert_tone("the browser's recording", 700.0, 5.0, 120);
+    let sent = phone.sent_to(&capture).between(from, to);
+    sent.g711().assert_tone("RTP to the phone", 1100.0, 5.0, rig.gap_ms());
+    assert!(sent.longest_gap() <= Duration::from_millis(rig.gap_ms()), "{:?}", sent.longest_gap());
+    let secured = capture.filter(|p| p.from == rig.webrtc()).between(from, to);
+    assert!(secured.0.len() > 250, "only {} packets to the browser", secured.0.len());
+    assert!(secured.longest_gap() <= Duration::from_millis(rig.gap_ms()), "{:?}", secured.longest_gap());
+
+    phone.order("hangup", "");
+    let hung_up = Instant::now();
+    alice.ended();
+    assert!(hung_up.elapsed() < Duration::from_secs(2), "the browser heard of it after {:?}", hung_up.elapsed());
+    rig.quiet();
+    let cdr = rig.only_cdr();
+    assert_eq!(cdr["kind"], "sip_to_rtc", "{cdr}");
+    assert!(cdr["answered_at"].is_string() || cdr["answered_at"].is_object(), "{cdr}");
+}
+
+#[test]
+fn the_browser_hangs_up_and_the_phone_is_free() {
+    let rig = Rig::start();
+    let browser = Browser::start(rig.folder());
+    let alice = WebPhone::open(&browser, &rig, "alice", 1100.0);
+    let phone = rig.phone("1001", 700.0, false);
+    phone.order("dial", &rig.uri("alice"));
+    alice.rings();
+    alice.accept();
+    alice.talks();
+    alice.hang_up();
+    phone.event("CALL_CLOSED", Duration::from_secs(5));
+    alice.ended();
+    rig.quiet();
+}
+
+#[test]
+fn declined_busy_and_cancelled_each_give_their_status() {
+    let rig = Rig::start();
+    let browser = Browser::start(rig.folder());
+    let alice = WebPhone::open(&browser, &rig, "alice", 1100.0);
+
+    let mut refused = rig.pstn("uac_603", &["-s", "alice", "-m", "1"]);
+    alice.rings();
+    alice.decline();
+    refused.done(SOON);
+
+    let mut busy = rig.pstn("uac_486", &["-s", "alice", "-m", "1"]);
+    alice.rings();
+    alice.say_busy();
+    busy.done(SOON);
+
+    let mut gave_up = rig.pstn("uac_cancel", &["-s", "alice", "-m", "1"]);
+    alice.rings();
+    gave_up.done(SOON);
+    alice.page.hidden("incoming");
+    rig.quiet();
+    assert_eq!(rig.cdrs().len(), 3);
+}
+
+#[test]
+fn an_offline_user_is_480_and_an_unknown_number_404() {
+    // Users are dialled by the prefix 0 alone here, so that a number can be unknown.
+    let rig = Rig::with(&Wishes { sip_to_rtc: "by_request_uri = false", ..Wishes::default() });
+    rig.pstn("uac_480", &["-s", "0alice", "-m", "1"]).done(SOON);
+    rig.pstn("uac_404", &["-s", "5550000", "-m", "1"]).done(SOON);
+    rig.quiet();
+}
