@@ -1,12 +1,12 @@
 //! What the switch really sent: RTP seen on the loopback interface by a packet socket (needs root, as the peers' installation
 //! does). A recording on the far side has the peer's own faults in it; this has ours alone.
 
-use std::mem::{size_of, zeroed};
+use std::mem::{size_of, size_of_val, zeroed};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::tone::Pcm;
 
@@ -77,6 +77,18 @@ impl Stream {
     /// The longest time between two packets.
     pub fn longest_gap(&self) -> Duration {
         self.0.windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap_or_default()
+    }
+
+    /// Asserts that whoever sent this added no gap above `gap_ms` to what it was `given`: what a peer does not send in time, none
+    /// can relay in time.
+    #[track_caller]
+    pub fn assert_steady(&self, what: &str, given: &Stream, gap_ms: u64) {
+        const RELAYED: Duration = Duration::from_millis(20);
+        let (sent, received) = (self.longest_gap(), given.longest_gap());
+        assert!(
+            sent <= Duration::from_millis(gap_ms).max(received + RELAYED),
+            "{what}: a gap of {sent:?}, where the peer's own packets had {received:?}"
+        );
     }
 
     /// Distinct SSRCs, in order.
@@ -154,6 +166,9 @@ fn open() -> i32 {
         assert_eq!(bound, 0, "bind to lo: {}", std::io::Error::last_os_error());
         let size: i32 = 16 << 20;
         libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, (&raw const size).cast(), 4);
+        let yes: i32 = 1;
+        let stamped = libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, (&raw const yes).cast(), 4);
+        assert_eq!(stamped, 0, "kernel timestamps: {}", std::io::Error::last_os_error());
         let timeout = libc::timeval { tv_sec: 0, tv_usec: 100_000 };
         let len = size_of::<libc::timeval>() as u32;
         libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_RCVTIMEO, (&raw const timeout).cast(), len);
@@ -162,19 +177,33 @@ fn open() -> i32 {
 }
 
 fn receive(socket: i32, buffer: &mut [u8]) -> Option<Packet> {
-    // SAFETY: the buffer and the address live through the call; the length is checked by the slice below.
-    let (len, kind) = unsafe {
+    // SAFETY: buffer, address and control live through the calls; the kernel says how much of each it filled.
+    let (len, kind, stamp) = unsafe {
         let mut from: libc::sockaddr_ll = zeroed();
-        let mut size = size_of::<libc::sockaddr_ll>() as u32;
-        let len =
-            libc::recvfrom(socket, buffer.as_mut_ptr().cast(), buffer.len(), 0, (&raw mut from).cast(), &raw mut size);
-        (len, from.sll_pkttype)
+        let mut control = [0u64; 8];
+        let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        let mut message: libc::msghdr = zeroed();
+        message.msg_name = (&raw mut from).cast();
+        message.msg_namelen = size_of::<libc::sockaddr_ll>() as u32;
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control.as_mut_ptr().cast();
+        message.msg_controllen = size_of_val(&control);
+        let len = libc::recvmsg(socket, &raw mut message, 0);
+        if len <= 0 {
+            return None;
+        }
+        let head = libc::CMSG_FIRSTHDR(&raw const message);
+        assert!(!head.is_null() && (*head).cmsg_type == libc::SO_TIMESTAMPNS, "a packet without a timestamp");
+        (len, from.sll_pkttype, libc::CMSG_DATA(head).cast::<libc::timespec>().read_unaligned())
     };
     // Loopback shows each packet leaving and arriving; one is enough.
-    if len <= 0 || kind == libc::PACKET_OUTGOING {
+    if kind == libc::PACKET_OUTGOING {
         return None;
     }
-    let at = Instant::now();
+    // When the kernel had it, not when this thread was given a turn.
+    let stamp = SystemTime::UNIX_EPOCH + Duration::new(stamp.tv_sec as u64, stamp.tv_nsec as u32);
+    let at = Instant::now() - stamp.elapsed().unwrap_or_default();
     let ip = &buffer[..len as usize];
     let header = usize::from(ip.first()? & 0x0f) * 4;
     if ip.get(9) != Some(&17) {

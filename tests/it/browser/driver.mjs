@@ -55,10 +55,11 @@ function prepare(hz) {
     if (context) await context.close();
     const track = window.__tracks.filter((t) => t.readyState === 'live').at(-1);
     if (!track) throw new Error('no remote track');
-    context = new AudioContext({ sampleRate: RATE });
+    // Large buffers: what a busy machine delays must not be lost here.
+    context = new AudioContext({ sampleRate: RATE, latencyHint: 'playback' });
     await context.resume();
     const source = context.createMediaStreamSource(new MediaStream([track]));
-    const tap = context.createScriptProcessor(2048, 1, 1);
+    const tap = context.createScriptProcessor(4096, 1, 1);
     tap.onaudioprocess = (event) => chunks.push(event.inputBuffer.getChannelData(0).slice());
     source.connect(tap).connect(context.destination);
   };

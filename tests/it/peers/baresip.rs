@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Process, free_port, free_ports, until};
+use super::{Process, favoured, free_port, free_ports, until};
 use crate::capture::{Capture, Stream};
 use crate::tone::write_tone;
 
@@ -77,7 +77,7 @@ impl Baresip {
         std::fs::write(folder.join("contacts"), "").expect("its contacts");
         let mut command = Command::new("baresip");
         command.arg("-v").arg("-f").arg(&folder).stdin(Stdio::null());
-        let process = Process::start("baresip", &folder, &mut command);
+        let process = Process::start("baresip", &folder, favoured(&mut command));
         let stream = until("baresip's control port", Duration::from_secs(15), || {
             TcpStream::connect(("127.0.0.1", control)).ok()
         });
@@ -118,6 +118,11 @@ impl Baresip {
     /// RTP that was sent to it, as it passed. (Its own recording is complete only when a call is over.)
     pub fn sent_to(&self, capture: &Capture) -> Stream {
         capture.filter(|packet| self.rtp_ports.contains(&packet.to.port()))
+    }
+
+    /// RTP that it sent, as it passed.
+    pub fn received_from(&self, capture: &Capture) -> Stream {
+        capture.filter(|packet| self.rtp_ports.contains(&packet.from.port()))
     }
 }
 

@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
+use super::favoured;
 use crate::tone::Pcm;
 
 type Waiting = Arc<Mutex<HashMap<u64, mpsc::Sender<Value>>>>;
@@ -36,7 +37,7 @@ impl Browser {
             peers.display()
         );
         let log = folder.join("chromium.log");
-        let mut child = Command::new("node")
+        let mut child = favoured(&mut Command::new("node"))
             .arg(root.join("tests/it/browser/driver.mjs"))
             .env("PEERS", &peers)
             .env("TMPDIR", folder)

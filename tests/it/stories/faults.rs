@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tandem_actors::supervision::Kind;
 
-use crate::capture::Capture;
+use crate::capture::{Capture, Stream};
 use crate::peers::browser::Browser;
 use crate::peers::until;
 use crate::peers::webphone::WebPhone;
@@ -46,8 +46,7 @@ fn any_actor_may_panic_while_two_people_talk() {
     let capture = Capture::start();
     alice.page.record();
     let begin = Instant::now();
-    let is_phone = |port: u16| phone.rtp_ports.contains(&port);
-    until("packets", SOON, || (capture.filter(|p| is_phone(p.to.port())).0.len() > 50).then_some(()));
+    until("packets", SOON, || (phone.sent_to(&capture).0.len() > 50).then_some(()));
     for &kind in IN_A_CALL {
         let before = rig.metric_sum("tandem_actor_restarts_total");
         rig.crash(kind);
@@ -57,15 +56,13 @@ fn any_actor_may_panic_while_two_people_talk() {
         // A second of sound after each, so that the windows of restarts do not run together.
         let mark = Instant::now();
         until("a second of packets", SOON, || {
-            (capture.filter(|p| is_phone(p.to.port()) && p.at > mark).0.len() >= 50).then_some(())
+            (phone.sent_to(&capture).between(mark, Instant::now()).0.len() >= 50).then_some(())
         });
-        let gap = capture
-            .filter(|p| is_phone(p.to.port()))
-            .between(mark - Duration::from_secs(1), Instant::now())
-            .longest_gap();
-        assert!(gap <= Duration::from_millis(rig.gap_ms()), "{kind:?}: a gap of {gap:?} to the phone");
+        let around = |stream: Stream| stream.between(mark - Duration::from_secs(1), Instant::now());
+        let (given, sent) = (capture.filter(|p| p.to == rig.webrtc()), phone.sent_to(&capture));
+        around(sent).assert_steady(&format!("{kind:?}: to the phone"), &around(given), rig.gap_ms());
     }
-    let sent = capture.filter(|p| is_phone(p.to.port())).between(begin, Instant::now());
+    let sent = phone.sent_to(&capture).between(begin, Instant::now());
     assert_eq!(sent.ssrcs().len(), 1, "the stream to the phone changed its SSRC");
     sent.g711().assert_tone("RTP to the phone through all of it", 1100.0, 5.0, rig.gap_ms());
     alice.page.heard().assert_tone("the browser through all of it", 700.0, 5.0, 200);
