@@ -29,12 +29,13 @@ fn fifty_calls_at_once_hear_the_greeting_and_leave_nothing() {
         let stream = capture.filter(|p| p.from.port() == *port && p.to.ip() == rig.pstn_ip());
         let tone = stream.g711().tone(440.0, 0.5);
         assert!(tone.heard > Duration::from_millis(800), "port {port}: the greeting was {tone:?}");
-        assert!(tone.longest_gap <= Duration::from_millis(60), "port {port}: {tone:?}");
+        assert!(tone.longest_gap <= Duration::from_millis(rig.gap_ms()), "port {port}: {tone:?}");
     }
     rig.quiet();
-    let after = rig.footprint();
-    assert_eq!(after.descriptors, before.descriptors, "file descriptors left behind");
-    assert_eq!(after.threads, before.threads, "threads left behind");
+    // A connection that our own last question closed may still be on its way out.
+    let after = until("no descriptor or thread left behind", Duration::from_secs(10), || {
+        Some(rig.footprint()).filter(|now| now.descriptors <= before.descriptors && now.threads <= before.threads)
+    });
     assert!(after.rss_kb < before.rss_kb + 24 * 1024, "memory left behind: {before:?} -> {after:?}");
     assert_eq!(rig.cdrs().len(), 51);
 }
