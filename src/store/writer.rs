@@ -3,7 +3,7 @@
 use std::sync::Weak;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
+use sqlx::{Connection, SqliteConnection, SqlitePool};
 use tandem_actors::ports::store::Record;
 
 use super::metrics::{self, Outcome};
@@ -70,8 +70,19 @@ pub(super) async fn run(queue: Weak<Queue>, pool: SqlitePool) {
 
 /// All of the batch or nothing of it.
 async fn write(pool: &SqlitePool, batch: &[Record]) -> Result<(), Failure> {
+    let mut connection = pool.acquire().await.map_err(Failure::Later)?;
+    let outcome = transact(&mut connection, batch).await;
+    if matches!(outcome, Err(Failure::Later(_))) {
+        // SQLite itself rolls back on FULL and IOERR (lang_transaction §3.1), which sqlx does not notice: it would refuse every later
+        // BEGIN on this connection.
+        connection.close_on_drop();
+    }
+    outcome
+}
+
+async fn transact(connection: &mut SqliteConnection, batch: &[Record]) -> Result<(), Failure> {
     // IMMEDIATE: the write lock is waited for here, under busy_timeout, not refused half-way (SQLITE_BUSY_SNAPSHOT).
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await.map_err(Failure::Later)?;
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(Failure::Later)?;
     for (index, record) in batch.iter().enumerate() {
         let outcome = match record {
             Record::Cdr(cdr) => rows::insert_cdr(&mut transaction, cdr).await,
