@@ -77,7 +77,7 @@ pub(super) fn welcome(config: &Config, http: Option<SocketAddr>, https: Option<S
         );
     }
     if let Some(at) = http {
-        let _ = writeln!(text, "  API          http://{}/api/  metrics http://{}/metrics", shown(at), shown(at));
+        let _ = writeln!(text, "  API          http://{}/api/docs/  metrics http://{}/metrics", shown(at), shown(at));
     }
     for service in config.brain.services.values() {
         let _ = writeln!(text, "  call         \"{}\" {}", service.id, service.numbers.join(", "));

@@ -36,6 +36,8 @@ const PHONE: &[File] = &[
     File { path: "sounds.js", kind: SCRIPT, text: include_str!("phone/sounds.js") },
     File { path: "meter.js", kind: SCRIPT, text: include_str!("phone/meter.js") },
     File { path: "history.js", kind: SCRIPT, text: include_str!("phone/history.js") },
+    File { path: "keyboard.js", kind: SCRIPT, text: include_str!("phone/keyboard.js") },
+    File { path: "lists.js", kind: SCRIPT, text: include_str!("phone/lists.js") },
     File { path: "icon.svg", kind: PICTURE, text: include_str!("phone/icon.svg") },
 ];
 

@@ -4,13 +4,16 @@
 
 import * as tandem from '../sdk/tandem.js';
 import { History, People } from './history.js';
+import { keyboard } from './keyboard.js';
+import { drawHistory, drawOthers, drawPeople } from './lists.js';
 import { Meter } from './meter.js';
 import { Sounds } from './sounds.js';
-import { PRESENCE, STATUS, at, callState, claims, clock, dialled, face, fill, icon, keypad, make, say, show, summary } from './view.js';
+import { STATUS, at, callState, claims, clock, dialled, face, fill, keypad, make, say, sentence, show } from './view.js';
 
 const TOKEN = 'tandem.token';
 const RETRY_MS = 3000;
 const DRAW_MS = 100;
+const NEWS_MS = 6000;
 
 class App {
   /** @type {tandem.TandemClient | null} */
@@ -24,11 +27,13 @@ class App {
   sounds = new Sounds();
   history = null;
   people = null;
-  #presence = new Map();
+  /** Of watched people, by user. */
+  presence = new Map();
   #dialling = false;
   #sent = new Map(); // digits sent, a call
   #heard = new WeakSet(); // calls whose far side sends sound
   #retry = 0;
+  #news = 0;
   #meters = { in: new Meter(), out: new Meter() };
 
   start() {
@@ -37,8 +42,7 @@ class App {
     this.#wire();
     setInterval(() => this.#tick(), DRAW_MS);
     setInterval(() => this.#listen(), 500);
-    const problem = tandem.microphoneProblem();
-    if (problem) this.notice(problem.message);
+    this.#calm();
     const fragment = new URLSearchParams(location.hash.slice(1));
     const token = fragment.get('token');
     if (token) {
@@ -61,7 +65,7 @@ class App {
     client.on('state', () => this.draw());
     client.on('call', ({ call }) => this.#added(call));
     client.on('invitation', ({ invitation }) => this.#rings(invitation));
-    client.on('presence', ({ user, state }) => { this.#presence.set(user, state); this.#drawPeople(); });
+    client.on('presence', ({ user, state }) => { this.presence.set(user, state); drawPeople(this); });
     client.on('error', ({ error }) => this.#signedOut(error.message));
     client.on('kicked', ({ reason }) => this.#kicked(reason));
     const user = claims(token)?.sub ?? '';
@@ -70,14 +74,14 @@ class App {
     this.draw();
     try {
       await client.connect();
-      this.notice('');
+      this.#calm();
       this.#watchAll();
     } catch (error) {
       if (this.client !== client) return;
       if (error.code === 'unauthorized') {
         this.#signedOut(error.message);
       } else {
-        this.notice(`${error.message}. Trying again…`);
+        this.notice(`${sentence(error.message)}. Trying again…`);
         this.#retry = setTimeout(() => this.client === client && this.signIn(token), RETRY_MS);
       }
     }
@@ -95,17 +99,18 @@ class App {
     forget();
     this.client = null;
     this.ringing = [];
-    this.#presence.clear();
-    this.notice(why);
+    this.presence.clear();
+    this.notice(sentence(why));
     this.draw();
     at('login-token').value = '';
+    say('login-who', '');
     at('login-token').focus();
   }
 
   #kicked(reason) {
-    const words = { REMOTE_LOGIN: 'You signed in somewhere else, so this page was signed out.', DRAINING: 'The switch is going down; reconnecting.' };
-    if (reason === 'DRAINING') this.notice(words.DRAINING);
-    else this.#signedOut(words[reason] ?? `The switch signed you out: ${reason}`);
+    const words = { REMOTE_LOGIN: 'You signed in somewhere else, so this page was signed out.' };
+    // From DRAINING the SDK comes back by itself, and the page says that it is reconnecting.
+    if (reason !== 'DRAINING') this.#signedOut(words[reason] ?? `The switch signed you out: ${reason}`);
   }
 
   #remember(token, keep) {
@@ -140,7 +145,7 @@ class App {
       await start();
       at('dial-input').value = '';
     } catch (error) {
-      this.notice(error.message);
+      this.failed(error);
       this.sounds.busy();
     } finally {
       this.#dialling = false;
@@ -151,7 +156,7 @@ class App {
   /** One voice at a time: the calls in the background are held. Rooms are muted instead, nobody there is to hear music. */
   async #holdOthers(but) {
     const others = this.calls.filter((call) => call !== but && call.state === 'talking' && !call.onHold && call.direction !== 'room');
-    await Promise.all(others.map((call) => call.hold(true).catch((error) => this.notice(error.message))));
+    await Promise.all(others.map((call) => call.hold(true).catch(this.failed)));
   }
 
   #added(call) {
@@ -159,27 +164,33 @@ class App {
     this.active = call;
     for (const type of ['state', 'changed', 'participants', 'media', 'stream']) call.on(type, () => this.draw());
     call.on('blocked', () => this.notice('The browser wants a click before it plays sound: click anywhere.'));
-    call.on('error', ({ error }) => this.notice(error.message));
+    call.on('error', ({ error }) => this.failed(error));
     call.on('ended', ({ cause }) => this.#removed(call, cause));
+    this.keypad(false);
     this.draw();
     // The button that was pressed is gone. Not to "hang up": an Enter held too long would press it.
     at('call-peer').focus({ preventScroll: true });
+    scrollTo({ top: 0 });
   }
 
   #removed(call, cause) {
     this.calls = this.calls.filter((other) => other !== call);
     this.#sent.delete(call.id);
     if (this.active === call) this.active = this.calls.at(-1) ?? null;
-    const failed = call.direction !== 'in' && !call.answeredAt && cause.status !== 200;
-    if (failed) {
+    const seconds = call.answeredAt ? Math.round((Date.now() - call.answeredAt) / 1000) : null;
+    if (cause.status !== 200) {
       this.notice(`${call.peer}: ${cause.reason}`);
       this.sounds.busy();
     } else {
+      if (seconds !== null) this.notice(`${call.peer}: ${call.direction === 'room' ? 'left' : 'call ended'} after ${clock(seconds)}`, 'news');
       this.sounds.over();
     }
-    const seconds = call.answeredAt ? Math.round((Date.now() - call.answeredAt) / 1000) : null;
     this.history?.add({ peer: call.invitation?.caller ?? call.peer, direction: call.direction, at: call.startedAt, seconds, missed: false, reason: cause.reason });
+    this.keypad(false);
     this.draw();
+    // The button with the focus is gone. A touch screen would open its keyboard.
+    const focus = document.activeElement;
+    if (!this.active && (focus === document.body || at('incall').contains(focus)) && matchMedia('(hover: hover)').matches) at('dial-input').focus({ preventScroll: true });
   }
 
   #rings(invitation) {
@@ -210,7 +221,7 @@ class App {
       invitation.taken = false;
       // Without a microphone it rings on: it may be declined, or accepted once there is one.
       if (invitation.state === 'ringing' && this.client) this.ringing.unshift(invitation);
-      this.notice(error.message);
+      this.failed(error);
     }
     this.draw();
   }
@@ -220,15 +231,16 @@ class App {
     if (!invitation) return;
     this.ringing = this.ringing.filter((other) => other !== invitation);
     this.draw();
-    await invitation.refuse(response).catch((error) => this.notice(error.message));
+    await invitation.refuse(response).catch(this.failed);
   }
 
   async activate(call) {
     this.#dialling = false;
     this.active = call;
+    this.keypad(false);
     this.draw();
     await this.#holdOthers(call);
-    if (call?.onHold) await call.hold(false).catch((error) => this.notice(error.message));
+    if (call?.onHold) await call.hold(false).catch(this.failed);
   }
 
   async digit(digit) {
@@ -237,46 +249,58 @@ class App {
     this.sounds.key(digit);
     this.#sent.set(call.id, (this.#sent.get(call.id) ?? '') + digit);
     this.draw();
-    await call.dtmf(digit).catch((error) => this.notice(error.message));
+    await call.dtmf(digit).catch(this.failed);
   }
 
   async hangup() {
-    await this.active?.hangup().catch((error) => this.notice(error.message));
+    await this.active?.hangup().catch(this.failed);
   }
 
   // ---- people
 
+  /** Watches one more; what the switch refuses is not kept. */
   async watch(id) {
-    this.people.add(id);
-    this.#drawPeople();
-    await this.#watch([id]);
+    await this.#watch([id], () => this.people.add(id));
   }
 
   async #watchAll() {
     if (this.people.items.length) await this.#watch(this.people.items);
   }
 
-  async #watch(users) {
+  async #watch(users, watched = () => {}) {
     try {
-      for (const { user, state } of await this.client.watch(users)) this.#presence.set(user, state);
+      const states = await this.client.watch(users);
+      watched();
+      for (const { user, state } of states) this.presence.set(user, state);
     } catch (error) {
-      this.notice(error.message);
+      this.failed(error);
     }
-    this.#drawPeople();
+    drawPeople(this);
   }
 
   async unwatch(id) {
     this.people.remove(id);
-    this.#presence.delete(id);
-    this.#drawPeople();
+    this.presence.delete(id);
+    drawPeople(this);
     await this.client?.unwatch([id]).catch(() => {});
   }
 
   // ---- the page
 
-  notice(text) {
+  /** Says something above everything else until it is dismissed; news go by themselves. @param {'trouble' | 'news'} kind */
+  notice(text, kind = 'trouble') {
+    clearTimeout(this.#news);
+    at('notice').dataset.kind = kind;
     say('notice-text', text);
     show('notice', Boolean(text));
+    if (kind === 'news') this.#news = setTimeout(() => this.notice(''), NEWS_MS);
+  }
+
+  failed = (error) => this.notice(sentence(error.message));
+
+  /** Nothing to say but what always holds on this page. */
+  #calm() {
+    this.notice(tandem.microphoneProblem()?.message ?? '');
   }
 
   #wire() {
@@ -287,8 +311,9 @@ class App {
       this.signIn(token);
     });
     at('login-token').addEventListener('input', () => {
-      const sub = claims(at('login-token').value.trim())?.sub;
-      say('login-who', sub ? `Signing in as ${sub}` : '');
+      const token = at('login-token').value.trim();
+      const sub = claims(token)?.sub;
+      say('login-who', sub ? `Signing in as ${sub}` : token ? 'This does not look like a login token' : '');
     });
     at('sign-out').addEventListener('click', () => this.signOut());
     at('notice-close').addEventListener('click', () => this.notice(''));
@@ -298,16 +323,15 @@ class App {
     at('accept').addEventListener('click', () => this.accept());
     at('decline').addEventListener('click', () => this.refuse(''));
     at('busy').addEventListener('click', () => this.refuse('busy'));
-    // Escape on the dialog would hide what rings.
-    at('incoming').addEventListener('cancel', (event) => event.preventDefault());
+    // Escape, or a phone's back gesture: the dialog closes when nothing rings any more.
+    at('incoming').addEventListener('cancel', (event) => { event.preventDefault(); this.refuse(''); });
     at('mute').addEventListener('click', () => this.active?.mute(!this.active.muted));
     at('hold').addEventListener('click', async () => {
       const call = this.active;
-      await call?.hold(!call.onHold).catch((error) => this.notice(error.message));
+      await call?.hold(!call.onHold).catch(this.failed);
     });
     at('dtmf-toggle').addEventListener('click', () => {
-      const open = at('dtmf-toggle').getAttribute('aria-expanded') !== 'true';
-      at('dtmf-toggle').setAttribute('aria-expanded', String(open));
+      this.keypad(!this.keypadOpen);
       this.draw();
     });
     at('hangup').addEventListener('click', () => this.hangup());
@@ -318,7 +342,7 @@ class App {
       at('people-input').value = '';
       if (id) this.watch(id);
     });
-    at('history-clear').addEventListener('click', () => { this.history.clear(); this.#drawHistory(); });
+    at('history-clear').addEventListener('click', () => { this.history.clear(); drawHistory(this); });
     const tabs = ['dial', 'room'];
     for (const name of tabs) {
       at(`tab-${name}`).addEventListener('click', () => this.#tab(name));
@@ -329,17 +353,19 @@ class App {
         at(`tab-${other}`).focus();
       });
     }
-    document.addEventListener('keydown', (event) => this.#typed(event));
+    keyboard(this);
     // A browser lets sound out after a touch only.
     document.addEventListener('pointerdown', () => { this.calls.forEach((call) => call.audio.play().catch(() => {})); }, { passive: true });
     globalThis.addEventListener('pagehide', () => { if (this.client) this.client.disconnect(); });
     globalThis.addEventListener('pageshow', (event) => { if (event.persisted) location.reload(); });
   }
 
-  /** Digits typed during a call are sent, wherever the focus is, but not out of a text field. */
-  #typed(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target instanceof HTMLInputElement) return;
-    if (this.active?.state === 'talking' && /^[0-9*#]$/.test(event.key)) this.digit(event.key);
+  get keypadOpen() {
+    return at('dtmf-toggle').getAttribute('aria-expanded') === 'true';
+  }
+
+  keypad(open) {
+    at('dtmf-toggle').setAttribute('aria-expanded', String(open));
   }
 
   #dialKey(digit) {
@@ -365,6 +391,9 @@ class App {
     show('login', !client);
     show('phone', Boolean(client));
     show('sign-out', Boolean(client));
+    show('status', Boolean(client));
+    show('lost', state === 'reconnecting');
+    say('lost-call', active?.state === 'talking' ? 'Your call goes on meanwhile.' : '');
     say('me', client?.user ?? '');
     show('me', Boolean(client?.user));
     show('dialler', !active);
@@ -373,12 +402,14 @@ class App {
     const ready = state === 'online' && !this.#dialling;
     at('call-button').disabled = !ready;
     at('room-join').disabled = !ready;
-    this.#drawOthers();
+    say('call-word', this.#dialling ? 'Calling…' : 'Call');
+    say('join-word', this.#dialling ? 'Joining…' : 'Join');
+    drawOthers(this);
     this.#drawIncoming();
     if (active) this.#drawCall(active);
     if (client) {
-      this.#drawHistory();
-      this.#drawPeople();
+      drawHistory(this);
+      drawPeople(this);
     }
     const wantsRingback = active && (active.state === 'ringing' || active.state === 'early') && active.direction === 'out' && !this.#heard.has(active);
     this.sounds.keep(this.ringing.length ? 'ring' : wantsRingback ? 'ringback' : '');
@@ -397,24 +428,17 @@ class App {
     at('hold').disabled = !talking;
     show('hold', call.direction !== 'room');
     show('participants-box', call.direction === 'room');
-    say('hangup-word', call.direction === 'room' ? 'Leave the room' : 'Hang up');
+    say('hangup-word', call.direction === 'room' ? 'Leave the room' : talking || call.direction === 'in' ? 'Hang up' : 'Cancel');
     const names = call.participants.map((name) => (name === this.client?.user ? `${name} (you)` : name));
+    say('participants-title', names.length === 1 ? 'Nobody else here yet' : `${names.length} here`);
     fill('participants', names, () => names.map((name) => make('li', {}, name)));
-    const keys = at('dtmf-toggle').getAttribute('aria-expanded') === 'true';
-    show('dtmf-keys', keys);
+    show('dtmf-keys', this.keypadOpen);
     const sent = this.#sent.get(call.id) ?? '';
-    show('dtmf-log', keys || Boolean(sent));
+    show('dtmf-log', this.keypadOpen || Boolean(sent));
     say('dtmf-log', sent);
-    show('meters', call.state !== 'connecting');
+    show('meters', talking || call.state === 'early');
     this.#meters.in.follow(this.sounds.context, call.localStream);
     this.#meters.out.follow(this.sounds.context, call.remoteStream);
-  }
-
-  #drawOthers() {
-    const others = this.calls.filter((call) => call !== this.active);
-    show('others', others.length > 0);
-    fill('others', others.map((call) => [call.id, call.peer, callState(call)]), () => others.map((call) => make('button', { type: 'button', 'data-testid': 'other-call', onclick: () => this.activate(call) },
-      icon(call.direction === 'room' ? 'room' : 'phone'), make('span', { class: 'name' }, call.peer), make('span', { class: 'soft' }, callState(call)))));
   }
 
   #drawIncoming() {
@@ -428,30 +452,6 @@ class App {
     say('incoming-id', invitation.displayName === invitation.caller ? '' : invitation.caller);
     face('incoming-face', invitation.displayName, false);
     if (!dialog.open) dialog.showModal();
-  }
-
-  #drawHistory() {
-    const { items } = this.history;
-    show('history-empty', items.length === 0);
-    show('history-clear', items.length > 0);
-    fill('history', items, () => items.map((entry) => make('li', { 'data-testid': 'history-entry' },
-      make('span', { class: entry.missed ? 'kind missed' : 'kind' }, icon(entry.direction === 'room' ? 'room' : entry.direction === 'in' ? 'in' : 'out')),
-      make('span', { class: 'what' }, make('span', { class: 'name' }, entry.peer), make('span', { class: 'more' }, summary(entry))),
-      make('button', { type: 'button', class: 'icon go', 'aria-label': `Call ${entry.peer} again`, onclick: () => (entry.direction === 'room' ? this.join(entry.peer) : this.call(entry.peer)) },
-        icon(entry.direction === 'room' ? 'room' : 'phone')))));
-  }
-
-  #drawPeople() {
-    const items = this.people?.items ?? [];
-    show('people-empty', items.length === 0);
-    fill('people', items.map((id) => [id, this.#presence.get(id)]), () => items.map((id) => {
-      const state = this.#presence.get(id);
-      return make('li', { 'data-testid': 'person', 'data-user': id },
-        make('span', { class: 'dot', 'data-state': state ?? null, 'aria-hidden': 'true' }),
-        make('span', { class: 'what' }, make('span', { class: 'name' }, id), make('span', { class: 'more' }, PRESENCE[state] ?? '…')),
-        make('button', { type: 'button', class: 'icon go', 'aria-label': `Call ${id}`, onclick: () => this.call(id) }, icon('phone')),
-        make('button', { type: 'button', class: 'icon', 'aria-label': `Stop watching ${id}`, onclick: () => this.unwatch(id) }, icon('close')));
-    }));
   }
 
   /** Timer and meters, ten times a second. */

@@ -20,6 +20,9 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** Words of an error, as a sentence begins. @param {string} text */
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 const filled = new Map();
 
 /** Fills a list anew only when what it shows has changed: focus and pointers stay where they are. */
@@ -106,6 +109,7 @@ export function callState(call) {
   if (call.state === 'ended') return 'Ended';
   if (call.onHold) return 'On hold';
   if (call.held) return 'They put you on hold';
+  if (call.state === 'talking' && ['disconnected', 'failed'].includes(call.peerConnection?.connectionState)) return 'No sound, repairing…';
   if (call.state === 'talking') return call.direction === 'room' ? 'In the room' : 'Talking';
   if (call.state === 'connecting') return call.direction === 'room' ? 'Joining…' : call.direction === 'in' ? 'Connecting…' : 'Calling…';
   return 'Ringing…';
@@ -124,6 +128,6 @@ export function face(id, name, room) {
 
 /** One line of the history. */
 export function summary({ at: when, seconds, missed, reason }) {
-  const how = missed ? 'Missed' : seconds === null ? reason : clock(seconds);
+  const how = missed ? 'Missed' : seconds === null ? sentence(reason) : clock(seconds);
   return `${ago(when)} · ${how}`;
 }

@@ -95,6 +95,7 @@ const orders = {
   },
   click: ({ page, test, timeout = 10000 }) => pages.get(page).getByTestId(test).click({ timeout }),
   fill: ({ page, test, text, timeout = 10000 }) => pages.get(page).getByTestId(test).fill(text, { timeout }),
+  press: ({ page, key }) => pages.get(page).keyboard.press(key),
   visible: async ({ page, test, timeout = 10000 }) => {
     await pages.get(page).getByTestId(test).waitFor({ state: 'visible', timeout });
   },

@@ -129,6 +129,17 @@ impl Page<'_> {
     pub fn fill(&self, test: &str, text: &str) {
         self.order(json!({ "do": "fill", "test": test, "text": text }));
     }
+    /// Presses a key, as Playwright names it, wherever the focus is.
+    #[track_caller]
+    pub fn press(&self, key: &str) {
+        self.order(json!({ "do": "press", "key": key }));
+    }
+    /// What the page said on its console and which errors nobody caught.
+    #[track_caller]
+    pub fn log(&self) -> Vec<String> {
+        let log = self.order(json!({ "do": "log" }));
+        log.as_array().into_iter().flatten().map(|line| line.as_str().unwrap_or_default().to_owned()).collect()
+    }
     /// Waits until it is shown.
     #[track_caller]
     pub fn visible(&self, test: &str) {

@@ -9,3 +9,4 @@ mod rooms;
 mod rtc_to_sip;
 mod sip_to_rtc;
 mod trunk;
+mod web_phone;
