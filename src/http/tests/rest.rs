@@ -1,0 +1,126 @@
+//! The REST API: keys, orders and their refusals, what is kept.
+
+use super::*;
+
+#[tokio::test]
+async fn every_api_route_asks_for_a_key() {
+    let stand = stand().await;
+    for (method, path) in api::ROUTES {
+        let request = format!("{} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n", method.to_uppercase());
+        let (status, head, body) = stand.raw(&format!("{request}\r\n")).await;
+        assert_eq!(status, 401, "{method} {path}");
+        assert!(head.contains("www-authenticate: bearer"), "{head}");
+        assert!(body.contains("\"code\":\"unauthorized\""), "{body}");
+        let (status, _, _) = stand.raw(&format!("{request}Authorization: Bearer wrong\r\n\r\n")).await;
+        assert_eq!(status, 401, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn what_lives_is_listed() {
+    let stand = stand().await;
+    let (status, calls) = stand.ask("GET", "/api/v1/calls", None).await;
+    assert_eq!(status, 200);
+    assert_eq!(calls["calls"][0]["id"], CALL.to_string());
+    assert_eq!(calls["calls"][0]["started_at"], "2023-11-14T22:13:20Z");
+    assert_eq!(calls["calls"][0]["answered_at"], Value::Null);
+    for list in ["registrations", "trunks", "rooms", "clients"] {
+        let (status, body) = stand.ask("GET", &format!("/api/v1/{list}"), None).await;
+        assert!(status == 200 && body[list].is_array(), "{list}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_phone_call_is_started_watched_and_stopped() {
+    let stand = stand().await;
+    let order = json!({"phone_number": "+8613800138000", "room": "lobby", "ttl_s": 60});
+    let (status, started) = stand.ask("POST", "/api/v1/phone-calls", Some(order)).await;
+    assert_eq!((status, started["id"].as_str()), (201, Some(CALL.to_string().as_str())));
+    assert_eq!(stand.desk.started.lock().expect("the list").first().and_then(|o| o.ttl), Some(Duration::from_secs(60)));
+    let path = format!("/api/v1/phone-calls/{CALL}");
+    let (status, state) = stand.ask("GET", &path, None).await;
+    assert_eq!((status, &state["done"]), (200, &json!(false)));
+    assert_eq!(state["states"][1]["state_text"], "EARLY");
+    assert_eq!(state["states"][1]["status_code"], 180);
+    assert_eq!(stand.ask("DELETE", &path, None).await.0, 204);
+    assert_eq!(*stand.desk.hung_up.lock().expect("the list"), [CALL]);
+    for gone in ["call-99", "nonsense"] {
+        let (status, body) = stand.ask("GET", &format!("/api/v1/phone-calls/{gone}"), None).await;
+        assert_eq!((status, body["error"]["code"].as_str()), (404, Some("not_found")));
+        assert_eq!(stand.ask("DELETE", &format!("/api/v1/phone-calls/{gone}"), None).await.0, 404);
+        assert_eq!(stand.ask("DELETE", &format!("/api/v1/calls/{gone}"), None).await.0, 404);
+    }
+}
+
+#[tokio::test]
+async fn a_bad_order_gets_its_own_status() {
+    let stand = stand().await;
+    let number = |number: &str| json!({"phone_number": number, "room": "lobby"});
+    let long = json!({"phone_number": "1", "room": "x".repeat(65)});
+    let cases = [
+        (number("abc"), 422),
+        (number("+99"), 409),
+        (number("+00"), 503),
+        (number(""), 422),
+        (json!({"phone_number": "1"}), 422),
+        (json!({"phone_number": "1", "room": "r", "colour": "red"}), 422),
+        (json!({"phone_number": "1", "room": "r", "ttl_s": 0}), 422),
+        (json!({"phone_number": "1", "room": "r", "ttl_s": -1}), 422),
+        (long, 422),
+        (json!({"phone_number": "1", "room": "r", "caller": "x".repeat(70_000)}), 413),
+    ];
+    for (order, expected) in cases {
+        let (status, body) = stand.ask("POST", "/api/v1/phone-calls", Some(order.clone())).await;
+        assert_eq!(status, expected, "{order} {body}");
+        assert!(body["error"]["message"].is_string());
+    }
+    let head = "POST /api/v1/phone-calls HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: Bearer secret\r\n";
+    let (status, _, body) =
+        stand.raw(&format!("{head}Content-Type: application/json\r\nContent-Length: 1\r\n\r\n{{")).await;
+    assert_eq!(status, 400, "{body}");
+    let (status, _, body) =
+        stand.raw(&format!("{head}Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{{}}")).await;
+    assert_eq!(status, 415, "{body}");
+    let (status, body) = stand.ask("PUT", "/api/v1/calls", None).await;
+    assert_eq!((status, body["error"]["code"].as_str()), (405, Some("method_not_allowed")));
+    let (status, body) = stand.ask("GET", "/api/v2/calls", None).await;
+    assert_eq!((status, body["error"]["code"].as_str()), (404, Some("not_found")));
+}
+
+#[tokio::test]
+async fn a_token_of_the_api_is_a_login() {
+    let mut stand = stand().await;
+    let (status, issued) = stand.ask("POST", "/api/v1/tokens", Some(json!({"user": "bob", "ttl_s": 60}))).await;
+    assert_eq!((status, issued["expires_at"].as_str()), (201, Some("2023-11-14T22:14:20Z")));
+    let mut client = stand.connect().await;
+    client.send(&json!({"id": "1", "type": "login", "token": issued["token"]})).await;
+    let input = stand.next_input().await;
+    assert!(matches!(&input, ClientInput::Connected { user, .. } if user.as_str() == "bob"), "{input:?}");
+    for bad in [json!({"user": ""}), json!({"user": "null"}), json!({"user": "bob", "ttl_s": 0})] {
+        assert_eq!(stand.ask("POST", "/api/v1/tokens", Some(bad)).await.0, 422);
+    }
+}
+
+#[tokio::test]
+async fn subscribers_are_added_once_and_removed_once() {
+    let stand = stand().await;
+    let add = || Some(json!({"id": "1001"}));
+    let (status, added) = stand.ask("POST", "/api/v1/subscribers", add()).await;
+    assert_eq!((status, added["password"].as_str()), (201, Some("made-once")));
+    assert_eq!(stand.ask("POST", "/api/v1/subscribers", add()).await.0, 409);
+    let (_, list) = stand.ask("GET", "/api/v1/subscribers", None).await;
+    assert_eq!(list, json!({"subscribers": [{"id": "1001"}]}));
+    assert_eq!(stand.ask("DELETE", "/api/v1/subscribers/1001", None).await.0, 204);
+    assert_eq!(stand.ask("DELETE", "/api/v1/subscribers/1001", None).await.0, 404);
+    assert_eq!(stand.ask("POST", "/api/v1/subscribers", Some(json!({"id": "a b"}))).await.0, 422);
+}
+
+#[tokio::test]
+async fn records_are_read_within_limits_and_a_locked_store_is_said() {
+    let stand = stand().await;
+    assert_eq!(stand.ask("GET", "/api/v1/cdrs", None).await, (200, json!({"cdrs": []})));
+    assert_eq!(stand.ask("GET", "/api/v1/cdrs?limit=0", None).await.0, 422);
+    assert_eq!(stand.ask("GET", "/api/v1/cdrs?limit=x", None).await.0, 400);
+    let (status, body) = stand.ask("GET", "/api/v1/cdrs?limit=13", None).await;
+    assert_eq!((status, body["error"]["message"].as_str()), (503, Some("the database is locked")));
+}
