@@ -9,20 +9,20 @@ use std::sync::RwLock;
 use dashmap::{DashMap, DashSet};
 use ractor::{ActorId, ActorRef, Message};
 
-use crate::call::{CallMsg, CallSupervisorMsg};
-use crate::client::{ClientMsg, ClientSupervisorMsg};
+use crate::call::{CallMsg, CallSupervisor};
+use crate::client::{ClientMsg, ClientSupervisor};
 use crate::envelope::Envelope;
 use crate::flow::FlowMsg;
-use crate::invitation::{InvitationMsg, InvitationSupervisorMsg};
+use crate::invitation::{InvitationMsg, InvitationSupervisor};
 use crate::leg::LegMsg;
-use crate::media::{MediaSupervisorMsg, MediaWorkerMsg};
+use crate::media::{MediaSupervisor, MediaWorkerMsg};
 use crate::model::ids::{CallId, ClientId, InvitationId, LegId, ListenerId, RoomId, TrunkId, UserId, WorkerId};
 use crate::registrar::RegistrarMsg;
-use crate::room::{RoomMsg, RoomSupervisorMsg};
-use crate::rtc::{RtcControlMsg, RtcSupervisorMsg};
+use crate::room::{RoomMsg, RoomSupervisor};
+use crate::rtc::{RtcControlMsg, RtcSupervisor};
 use crate::sip::{SipEndpointMsg, SipSupervisorMsg};
-use crate::supervision::{Faults, Kind};
-use crate::trunk::{TrunkMsg, TrunkSupervisorMsg};
+use crate::supervision::{Faults, Heard, Kind, SupervisorMsg};
+use crate::trunk::{TrunkMsg, TrunkSupervisor};
 
 /// The actors of one kind, by id.
 pub struct Refs<K, M> {
@@ -166,21 +166,21 @@ pub struct Directory {
     /// Actor twin of the `rtc-ctl` thread.
     pub rtc_control: Single<RtcControlMsg>,
     /// Supervisor.
-    pub call_supervisor: Single<CallSupervisorMsg>,
+    pub call_supervisor: Single<Heard<CallSupervisor>>,
     /// Supervisor.
-    pub room_supervisor: Single<RoomSupervisorMsg>,
+    pub room_supervisor: Single<Heard<RoomSupervisor>>,
     /// Supervisor.
-    pub invitation_supervisor: Single<InvitationSupervisorMsg>,
+    pub invitation_supervisor: Single<Heard<InvitationSupervisor>>,
     /// Supervisor.
-    pub client_supervisor: Single<ClientSupervisorMsg>,
+    pub client_supervisor: Single<Heard<ClientSupervisor>>,
     /// Supervisor.
-    pub trunk_supervisor: Single<TrunkSupervisorMsg>,
+    pub trunk_supervisor: Single<Heard<TrunkSupervisor>>,
     /// Supervisor.
     pub sip_supervisor: Single<SipSupervisorMsg>,
     /// Supervisor.
-    pub rtc_supervisor: Single<RtcSupervisorMsg>,
+    pub rtc_supervisor: Single<Heard<RtcSupervisor>>,
     /// Supervisor.
-    pub media_supervisor: Single<MediaSupervisorMsg>,
+    pub media_supervisor: Single<Heard<MediaSupervisor>>,
 }
 
 impl Default for Directory {
@@ -243,14 +243,14 @@ impl Directory {
             Kind::SipEndpoint => self.sip_endpoints.crash(faults, || SipEndpointMsg::Poke),
             Kind::Registrar => self.registrar.crash(faults, || RegistrarMsg::Poke.into()),
             Kind::RtcControl => self.rtc_control.crash(faults, || RtcControlMsg::Poke),
-            Kind::CallSupervisor => self.call_supervisor.crash(faults, || CallSupervisorMsg::Poke),
-            Kind::RoomSupervisor => self.room_supervisor.crash(faults, || RoomSupervisorMsg::Poke),
-            Kind::InvitationSupervisor => self.invitation_supervisor.crash(faults, || InvitationSupervisorMsg::Poke),
-            Kind::ClientSupervisor => self.client_supervisor.crash(faults, || ClientSupervisorMsg::Poke),
-            Kind::TrunkSupervisor => self.trunk_supervisor.crash(faults, || TrunkSupervisorMsg::Poke),
+            Kind::CallSupervisor => self.call_supervisor.crash(faults, || SupervisorMsg::Poke),
+            Kind::RoomSupervisor => self.room_supervisor.crash(faults, || SupervisorMsg::Poke),
+            Kind::InvitationSupervisor => self.invitation_supervisor.crash(faults, || SupervisorMsg::Poke),
+            Kind::ClientSupervisor => self.client_supervisor.crash(faults, || SupervisorMsg::Poke),
+            Kind::TrunkSupervisor => self.trunk_supervisor.crash(faults, || SupervisorMsg::Poke),
             Kind::SipSupervisor => self.sip_supervisor.crash(faults, || SipSupervisorMsg::Poke),
-            Kind::RtcSupervisor => self.rtc_supervisor.crash(faults, || RtcSupervisorMsg::Poke),
-            Kind::MediaSupervisor => self.media_supervisor.crash(faults, || MediaSupervisorMsg::Poke),
+            Kind::RtcSupervisor => self.rtc_supervisor.crash(faults, || SupervisorMsg::Poke),
+            Kind::MediaSupervisor => self.media_supervisor.crash(faults, || SupervisorMsg::Poke),
         }
     }
 }

@@ -62,7 +62,7 @@ impl Control for Ctx {
             let Some(supervisor) = ctx.directory.call_supervisor.get() else {
                 return busy("calls are not taken yet");
             };
-            let ask = |reply| CallSupervisorMsg::StartPhoneCall { order, reply };
+            let ask = |reply| CallSupervisorMsg::StartPhoneCall { order, reply }.into();
             match supervisor.call(ask, Some(PATIENCE)).await {
                 Ok(ractor::rpc::CallResult::Success(answer)) => answer,
                 Ok(ractor::rpc::CallResult::Timeout) => busy("no answer in time"),

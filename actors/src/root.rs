@@ -2,19 +2,20 @@
 
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{ActorProcessingErr, ActorRef};
 
 use crate::call::release::last_act;
 use crate::call::{CallMsg, CallSupervisor};
 use crate::client::ClientSupervisor;
 use crate::ctx::Ctx;
+use crate::directory::Directory;
 use crate::invitation::InvitationSupervisor;
 use crate::media::MediaSupervisor;
 use crate::model::cause::Cause;
 use crate::room::RoomSupervisor;
 use crate::rtc::RtcSupervisor;
 use crate::sip::SipSupervisor;
-use crate::supervision::{Fate, Kind, Policy, Roster, cast_after};
+use crate::supervision::{Fate, Heard, Keeper, Kind, Policy, Supervise, Supervisor, cast_after};
 use crate::trunk::TrunkSupervisor;
 
 /// What calls that live get to end by themselves once Root has given up.
@@ -22,13 +23,9 @@ pub const DRAIN: Duration = Duration::from_secs(30);
 /// And then to say good-bye.
 pub const GOOD_BYE: Duration = Duration::from_secs(2);
 
-/// What Root hears.
+/// What only Root hears.
 #[derive(Debug)]
 pub enum RootMsg {
-    /// Spawn the subsystems.
-    Rebuild,
-    /// The wait before a subsystem's restart is over.
-    Respawn(Subsystem),
     /// After the last act: look whether calls still live.
     Wait {
         /// How long to wait yet.
@@ -95,101 +92,77 @@ impl std::fmt::Display for Subsystem {
 /// One for one, permanent, 10/60 s over all subsystems together: one is restarted alone, and the others, which find each other
 /// through the directory, never notice. Last act: takes no more calls, gives those that live [`DRAIN`] to end, hangs up the
 /// rest, and fails; `main` then exits with 70 and the init system starts us again.
+#[derive(Default)]
 pub struct Root;
 
-/// Its state.
-pub struct State {
-    ctx: Ctx,
-    subsystems: Roster<Subsystem>,
-}
-
-impl Actor for Root {
+impl Supervise for Root {
+    const KIND: Kind = Kind::Root;
+    const POLICY: Policy = Policy::permanent(10, Duration::from_secs(60));
+    type Key = Subsystem;
     type Msg = RootMsg;
-    type State = State;
-    type Arguments = Ctx;
 
-    async fn pre_start(&self, me: ActorRef<RootMsg>, ctx: Ctx) -> Result<State, ActorProcessingErr> {
-        me.cast(RootMsg::Rebuild)?;
-        Ok(State { ctx, subsystems: Roster::new(Subsystem::kind, Policy::permanent(10, Duration::from_secs(60))) })
+    fn kind(subsystem: &Subsystem) -> Kind {
+        subsystem.kind()
     }
 
-    async fn handle(&self, me: ActorRef<RootMsg>, msg: RootMsg, state: &mut State) -> Result<(), ActorProcessingErr> {
+    /// Nobody looks for Root.
+    fn enter(_: &Directory, _: ActorRef<Heard<Self>>) {}
+
+    fn keys(_: &Ctx) -> Vec<Subsystem> {
+        Subsystem::ALL.to_vec()
+    }
+
+    async fn spawn(keeper: &mut Keeper<Self>, subsystem: Subsystem) -> Result<(), Fate<Subsystem>> {
+        match subsystem {
+            Subsystem::Media => keeper.supervisor::<MediaSupervisor>(subsystem).await,
+            Subsystem::Rtc => keeper.supervisor::<RtcSupervisor>(subsystem).await,
+            Subsystem::Sip => keeper.child(subsystem, SipSupervisor, keeper.ctx.clone()).await,
+            Subsystem::Trunk => keeper.supervisor::<TrunkSupervisor>(subsystem).await,
+            Subsystem::Client => keeper.supervisor::<ClientSupervisor>(subsystem).await,
+            Subsystem::Invitation => keeper.supervisor::<InvitationSupervisor>(subsystem).await,
+            Subsystem::Room => keeper.supervisor::<RoomSupervisor>(subsystem).await,
+            Subsystem::Call => keeper.supervisor::<CallSupervisor>(subsystem).await,
+        }
+    }
+
+    async fn hear(keeper: &mut Keeper<Self>, msg: RootMsg) -> Result<(), ActorProcessingErr> {
+        let ctx = &keeper.ctx;
         match msg {
-            RootMsg::Rebuild => {
-                for subsystem in Subsystem::ALL {
-                    state.spawn(&me, subsystem).await;
-                }
-            }
-            RootMsg::Respawn(subsystem) => state.spawn(&me, subsystem).await,
             RootMsg::Wait { left } => {
                 const STEP: Duration = Duration::from_secs(1);
-                if state.ctx.ledger.calls.is_empty() || left.is_zero() {
-                    for call in state.ctx.ledger.calls.keys() {
+                if ctx.ledger.calls.is_empty() || left.is_zero() {
+                    for call in ctx.ledger.calls.keys() {
                         let cause = Cause::unavailable("the switch restarts");
-                        state.ctx.directory.calls.cast(&call, CallMsg::HangUp { cause });
+                        ctx.directory.calls.cast(&call, CallMsg::HangUp { cause });
                     }
-                    cast_after(&me, GOOD_BYE, RootMsg::Fail);
+                    cast_after(&keeper.me, GOOD_BYE, RootMsg::Fail);
                 } else {
-                    cast_after(&me, STEP, RootMsg::Wait { left: left.saturating_sub(STEP) });
+                    cast_after(&keeper.me, STEP, RootMsg::Wait { left: left.saturating_sub(STEP) });
                 }
+                Ok(())
             }
             RootMsg::Fail => {
                 // Nobody may be left to hear a hang-up: no dialog and no CDR is owed to that.
-                for call in state.ctx.ledger.calls.keys() {
-                    last_act(&state.ctx, call);
+                for call in ctx.ledger.calls.keys() {
+                    last_act(ctx, call);
                 }
-                return Err("a subsystem cannot be kept up".into());
+                Err("a subsystem cannot be kept up".into())
             }
         }
-        Ok(())
     }
 
-    async fn handle_supervisor_evt(
-        &self,
-        me: ActorRef<RootMsg>,
-        event: SupervisionEvent,
-        state: &mut State,
-    ) -> Result<(), ActorProcessingErr> {
-        let now = state.ctx.now();
-        let fate = match event {
-            SupervisionEvent::ActorFailed(who, why) => state.subsystems.failed(who.get_id(), &why, now),
-            SupervisionEvent::ActorTerminated(who, _, why) => state.subsystems.ended(who.get_id(), why, now),
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return Ok(()),
-        };
-        state.follow(&me, fate);
+    fn last_act(keeper: &mut Keeper<Self>, subsystem: Subsystem, why: &str) -> Result<(), ActorProcessingErr> {
+        tracing::error!(%subsystem, why, "a subsystem cannot be kept up: draining, then exit 70");
+        let trouble = format!("{subsystem} cannot be kept up");
+        keeper.ctx.troubles.insert((Kind::Root, subsystem.to_string()), trouble);
+        keeper.ctx.drain();
+        cast_after(&keeper.me, Duration::ZERO, RootMsg::Wait { left: DRAIN });
         Ok(())
     }
 }
 
-impl State {
-    async fn spawn(&mut self, me: &ActorRef<RootMsg>, key: Subsystem) {
-        let (ctx, cell, now) = (self.ctx.clone(), me.get_cell(), self.ctx.now());
-        let all = &mut self.subsystems;
-        let spawned = match key {
-            Subsystem::Media => all.spawn(key, MediaSupervisor, ctx, cell, now).await.map(drop),
-            Subsystem::Rtc => all.spawn(key, RtcSupervisor, ctx, cell, now).await.map(drop),
-            Subsystem::Sip => all.spawn(key, SipSupervisor, ctx, cell, now).await.map(drop),
-            Subsystem::Trunk => all.spawn(key, TrunkSupervisor, ctx, cell, now).await.map(drop),
-            Subsystem::Client => all.spawn(key, ClientSupervisor, ctx, cell, now).await.map(drop),
-            Subsystem::Invitation => all.spawn(key, InvitationSupervisor, ctx, cell, now).await.map(drop),
-            Subsystem::Room => all.spawn(key, RoomSupervisor, ctx, cell, now).await.map(drop),
-            Subsystem::Call => all.spawn(key, CallSupervisor, ctx, cell, now).await.map(drop),
-        };
-        if let Err(fate) = spawned {
-            self.follow(me, fate);
-        }
-    }
-
-    fn follow(&self, me: &ActorRef<RootMsg>, fate: Fate<Subsystem>) {
-        match fate {
-            Fate::Restart { key, after } => cast_after(me, after, RootMsg::Respawn(key)),
-            Fate::GaveUp { key, why } => {
-                tracing::error!(subsystem = %key, why, "a subsystem cannot be kept up: draining, then exit 70");
-                self.ctx.troubles.insert((Kind::Root, key.to_string()), format!("{key} cannot be kept up"));
-                self.ctx.drain();
-                cast_after(me, Duration::ZERO, RootMsg::Wait { left: DRAIN });
-            }
-            Fate::Stranger | Fate::Ended { .. } => {}
-        }
+impl Keeper<Root> {
+    async fn supervisor<S: Supervise>(&mut self, subsystem: Subsystem) -> Result<(), Fate<Subsystem>> {
+        self.child(subsystem, Supervisor::<S>::default(), self.ctx.clone()).await
     }
 }

@@ -15,8 +15,8 @@ use crate::inbox::Inbox;
 use crate::model::cause::Cause;
 use crate::model::settings::Settings;
 use crate::ports::Ports;
-use crate::root::{Root, RootMsg};
-use crate::supervision::{Faults, Kind};
+use crate::root::Root;
+use crate::supervision::{Faults, Heard, Kind, Supervisor};
 
 /// How often [`Tree::drained`] looks.
 const LOOK: Duration = Duration::from_millis(50);
@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// A running tree. Dropping it does not stop it: [`Tree::stop`] does.
 pub struct Tree {
     ctx: Ctx,
-    root: ActorRef<RootMsg>,
+    root: ActorRef<Heard<Root>>,
     ended: watch::Receiver<bool>,
 }
 
@@ -47,7 +47,8 @@ impl Tree {
     ) -> Result<Self, String> {
         crate::metrics::describe();
         let ctx = Ctx::new(settings, ports, faults, started);
-        let (root, running) = Actor::spawn(None, Root, ctx.clone()).await.map_err(|error| error.to_string())?;
+        let (root, running) =
+            Actor::spawn(None, Supervisor::<Root>::default(), ctx.clone()).await.map_err(|error| error.to_string())?;
         inbox.open(ctx.clone());
         let (tell, ended) = watch::channel(false);
         tokio::spawn(async move {

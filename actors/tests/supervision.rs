@@ -7,7 +7,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent
 use tandem_actors::ledger::Table;
 use tandem_actors::model::ids::{CallId, Epoch};
 use tandem_actors::ports::Fenced;
-use tandem_actors::supervision::{Children, Fate, Kind, Policy, Restart, cast_after};
+use tandem_actors::supervision::{Fate, Kind, Policy, Restart, Roster, cast_after};
 
 type Ledger = Arc<Table<CallId, u32>>;
 const ONE: CallId = CallId(1);
@@ -69,7 +69,7 @@ enum ParentMsg {
 
 struct ParentState {
     ledger: Ledger,
-    children: Children<CallId, ChildMsg>,
+    children: Roster<CallId>,
     log: Log,
 }
 
@@ -77,7 +77,9 @@ type Log = Arc<Mutex<Vec<Fate<CallId>>>>;
 
 impl ParentState {
     fn follow(&self, me: &ActorRef<ParentMsg>, fate: Fate<CallId>) {
-        self.log.lock().unwrap().push(fate.clone());
+        if fate != Fate::Stranger {
+            self.log.lock().unwrap().push(fate.clone());
+        }
         match fate {
             Fate::Restart { after, .. } => cast_after(me, after, ParentMsg::Spawn),
             Fate::GaveUp { key, .. } | Fate::Ended { key, .. } => drop(self.ledger.remove(&key)),
@@ -97,7 +99,7 @@ impl Actor for Parent {
         (ledger, policy, log): Self::Arguments,
     ) -> Result<ParentState, ActorProcessingErr> {
         me.cast(ParentMsg::Spawn)?;
-        Ok(ParentState { ledger, children: Children::new(Kind::Call, policy), log })
+        Ok(ParentState { ledger, children: Roster::new(|_| Kind::Call, policy), log })
     }
 
     async fn handle(
@@ -127,11 +129,7 @@ impl Actor for Parent {
         state: &mut ParentState,
     ) -> Result<(), ActorProcessingErr> {
         let now = tokio::time::Instant::now().into_std();
-        let fate = match event {
-            SupervisionEvent::ActorFailed(who, why) => state.children.failed(who.get_id(), &why, now),
-            SupervisionEvent::ActorTerminated(who, _, why) => state.children.ended(who.get_id(), why, now),
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return Ok(()),
-        };
+        let fate = state.children.event(event, now);
         state.follow(&me, fate);
         Ok(())
     }

@@ -21,13 +21,13 @@ use crate::invitation::{
     InvitationCaller, InvitationCheckpoint, InvitationMsg, InvitationSupervisorMsg, NewInvitation,
 };
 use crate::leg::rtc::phase::RtcState;
-use crate::leg::{LegCheckpoint, LegMsg, LegReport, LegSide, RtcLeg, SipLeg};
+use crate::leg::{LegCheckpoint, LegEnd, LegMsg, LegReport, LegSide, RtcLeg, SipLeg};
 use crate::model::address::AppHeaders;
-use crate::model::cause::Cause;
+use crate::model::cause::{Blame, Cause};
 use crate::model::ids::{CallId, Epoch, InvitationId, LegId, ServiceId, UserId};
 use crate::ports::rtc::Sdp;
 use crate::room::{RoomMsg, RoomSupervisorMsg};
-use crate::supervision::{Children, Fate, Kind, Policy, cast_after};
+use crate::supervision::{Fate, Kind, Policy, Roster, cast_after};
 use crate::timer::Timer;
 
 /// Its policy for legs and flow alike.
@@ -43,9 +43,7 @@ pub struct State {
     ctx: Ctx,
     epoch: Epoch,
     call: CallCheckpoint,
-    sip_legs: Children<LegId, LegMsg>,
-    rtc_legs: Children<LegId, LegMsg>,
-    flow: Children<CallId, FlowMsg>,
+    children: Roster<Child>,
     flow_gave_up: bool,
     deadline: Timer,
 }
@@ -67,9 +65,7 @@ impl Actor for Call {
             ctx,
             epoch,
             call,
-            sip_legs: Children::new(Kind::SipLeg, CHILD),
-            rtc_legs: Children::new(Kind::RtcLeg, CHILD),
-            flow: Children::new(Kind::Flow, CHILD),
+            children: Roster::new(Child::kind, CHILD),
             flow_gave_up: false,
             deadline: Timer::default(),
         })
@@ -89,12 +85,8 @@ impl Actor for Call {
             CallMsg::FromClient { client, action } => CallInput::Client { client, action },
             CallMsg::HangUp { cause } => CallInput::HangUp(cause),
             CallMsg::Tick => CallInput::Tick,
-            CallMsg::Respawn(Child::Leg(leg)) => {
-                state.spawn_leg(&me, leg).await;
-                return Ok(());
-            }
-            CallMsg::Respawn(Child::Flow) => {
-                state.spawn_flow(&me).await;
+            CallMsg::Respawn(child) => {
+                state.spawn(&me, child).await;
                 return Ok(());
             }
             CallMsg::Poke => return Ok(()),
@@ -110,22 +102,16 @@ impl Actor for Call {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         let now = state.ctx.now();
-        let (leg, flow) = match event {
-            SupervisionEvent::ActorFailed(who, why) => {
-                let sip = state.sip_legs.failed(who.get_id(), &why, now);
-                let leg = if sip == Fate::Stranger { state.rtc_legs.failed(who.get_id(), &why, now) } else { sip };
-                (leg, state.flow.failed(who.get_id(), &why, now))
+        let fate = state.children.event(event, now);
+        if let Fate::Restart { key: Child::SipLeg(leg) | Child::RtcLeg(leg), .. } = &fate {
+            state.call.count_restart(*leg);
+        }
+        match fate {
+            Fate::Restart { key, after } if after.is_zero() => state.spawn(&me, key).await,
+            fate @ (Fate::Restart { .. } | Fate::GaveUp { .. } | Fate::Ended { .. } | Fate::Stranger) => {
+                state.follow(&me, fate);
             }
-            SupervisionEvent::ActorTerminated(who, _, why) => {
-                let sip = state.sip_legs.ended(who.get_id(), why.clone(), now);
-                let leg =
-                    if sip == Fate::Stranger { state.rtc_legs.ended(who.get_id(), why.clone(), now) } else { sip };
-                (leg, state.flow.ended(who.get_id(), why, now))
-            }
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return Ok(()),
-        };
-        state.leg_fate(&me, leg).await;
-        state.flow_fate(&me, flow).await;
+        }
         Ok(())
     }
 }
@@ -133,13 +119,11 @@ impl Actor for Call {
 impl State {
     /// Takes the call up: its legs died with the last incarnation, and are back before anything is stepped.
     async fn begin(&mut self, me: &Me) {
-        let legs: Vec<LegId> = self.call.parties().map(|party| party.leg).collect();
+        let legs: Vec<Child> = self.call.parties().map(Party::child).collect();
         for leg in legs {
-            self.spawn_leg(me, leg).await;
+            self.spawn(me, leg).await;
         }
-        if self.ctx.ledger.flows.contains(&self.call.call) {
-            self.spawn_flow(me).await;
-        }
+        self.spawn(me, Child::Flow(self.call.call)).await;
         let first = self.epoch == Epoch(1);
         self.run(me, if first { CallInput::Begin } else { CallInput::Resume }).await;
     }
@@ -195,7 +179,8 @@ impl State {
             }
             CallEffect::Order(leg, order) => {
                 // A leg between two incarnations is reminded once it is back.
-                if let Some(actor) = self.sip_legs.get(&leg).or_else(|| self.rtc_legs.get(&leg)) {
+                let leg = self.children.get(&Child::SipLeg(leg)).or_else(|| self.children.get(&Child::RtcLeg(leg)));
+                if let Some(actor) = leg {
                     let _ = actor.cast(LegMsg::Order(order));
                 }
             }
@@ -236,14 +221,14 @@ impl State {
                     ToFlow::Digit(digit) => FlowMsg::Digit(digit),
                     ToFlow::DialFailed(token) => FlowMsg::DialFailed(token),
                 };
-                if let Some(flow) = self.flow.get(&id) {
+                if let Some(flow) = self.children.get(&Child::Flow(id)) {
                     let _ = flow.cast(msg);
                 }
             }
             CallEffect::StopFlow => {
                 if ctx.ledger.flows.remove(&id).is_some() {
                     ctx.directory.flows.remove(&id);
-                    if let Some(flow) = self.flow.forget(&id) {
+                    if let Some(flow) = self.children.forget(&Child::Flow(id)) {
                         flow.stop(None);
                     }
                 }
@@ -270,9 +255,12 @@ impl State {
     }
 
     async fn add_leg(&mut self, me: &Me, leg: LegCheckpoint) {
-        let id = leg.leg;
-        self.ctx.ledger.legs.insert(id, leg);
-        self.spawn_leg(me, id).await;
+        let child = match leg.side {
+            LegSide::Sip(_) => Child::SipLeg(leg.leg),
+            LegSide::Rtc(_) => Child::RtcLeg(leg.leg),
+        };
+        self.ctx.ledger.legs.insert(leg.leg, leg);
+        self.spawn(me, child).await;
     }
 
     async fn add_browser(
@@ -288,66 +276,81 @@ impl State {
         self.add_leg(me, LegCheckpoint::new(self.call.call, party.leg, party.media, near, side)).await;
     }
 
-    /// Spawns a leg from its row, and reminds it of its orders. A leg without a row has ended.
-    async fn spawn_leg(&mut self, me: &Me, leg: LegId) {
-        let Some(is_sip) = self.ctx.ledger.legs.read(&leg, |row| matches!(row.side, LegSide::Sip(_))) else {
-            if self.call.parties().any(|party| party.leg == leg) {
-                // Cast, not stepped: this may be within a step.
-                let report = LegReport::Ended(crate::leg::LegEnd {
-                    cause: Cause::internal("a leg was lost in a crash"),
-                    signalling_id: leg.to_string(),
-                    figures: None,
-                });
-                let _ = me.cast(CallMsg::Leg { leg, report }.into());
+    /// Spawns a child from its row, and reminds a leg of its orders.
+    async fn spawn(&mut self, me: &Me, child: Child) {
+        let (ctx, cell, now) = (self.ctx.clone(), me.get_cell(), self.ctx.now());
+        let spawned = match child {
+            Child::SipLeg(leg) | Child::RtcLeg(leg) if !ctx.ledger.legs.contains(&leg) => {
+                self.lost(me, leg);
+                Ok(())
             }
-            return;
-        };
-        let (arguments, now) = ((self.ctx.clone(), leg), self.ctx.now());
-        let spawned = if is_sip {
-            self.sip_legs.spawn(leg, SipLeg, arguments, me.get_cell(), now).await
-        } else {
-            self.rtc_legs.spawn(leg, RtcLeg, arguments, me.get_cell(), now).await
-        };
-        match spawned {
-            Ok(actor) => {
-                for order in self.call.reminders(leg) {
-                    let _ = actor.cast(LegMsg::Order(order));
-                }
+            Child::SipLeg(leg) => {
+                let spawned = self.children.spawn(child, SipLeg, (ctx, leg), cell, now).await;
+                spawned.map(|actor| self.remind(leg, &actor))
             }
-            Err(fate) => self.leg_fate_later(me, fate),
+            Child::RtcLeg(leg) => {
+                let spawned = self.children.spawn(child, RtcLeg, (ctx, leg), cell, now).await;
+                spawned.map(|actor| self.remind(leg, &actor))
+            }
+            Child::Flow(call) if !ctx.ledger.flows.contains(&call) => Ok(()),
+            Child::Flow(call) => self.children.spawn(child, Flow, (ctx, call), cell, now).await.map(drop),
+        };
+        if let Err(fate) = spawned {
+            self.follow(me, fate);
         }
     }
 
-    async fn leg_fate(&mut self, me: &Me, fate: Fate<LegId>) {
-        match fate {
-            Fate::Restart { key, after } => {
-                self.call.count_restart(key);
-                if after.is_zero() {
-                    self.spawn_leg(me, key).await;
-                } else {
-                    self.leg_fate_later(me, Fate::Restart { key, after });
-                }
-            }
-            Fate::GaveUp { .. } | Fate::Ended { .. } | Fate::Stranger => self.leg_fate_later(me, fate),
+    /// A leg without a row has ended.
+    fn lost(&self, me: &Me, leg: LegId) {
+        if self.call.parties().any(|party| party.leg == leg) {
+            // Cast, not stepped: this may be within a step.
+            let report = LegReport::Ended(LegEnd {
+                cause: Cause::internal("a leg was lost in a crash"),
+                signalling_id: leg.to_string(),
+                figures: None,
+            });
+            let _ = me.cast(CallMsg::Leg { leg, report }.into());
         }
     }
 
-    fn leg_fate_later(&self, me: &Me, fate: Fate<LegId>) {
+    fn remind(&self, leg: LegId, actor: &ActorRef<LegMsg>) {
+        for order in self.call.reminders(leg) {
+            let _ = actor.cast(LegMsg::Order(order));
+        }
+    }
+
+    fn follow(&mut self, me: &Me, fate: Fate<Child>) {
         match fate {
-            Fate::Restart { key, after } => cast_after(me, after, CallMsg::Respawn(Child::Leg(key)).into()),
-            Fate::GaveUp { key, .. } => {
-                let cause = Cause::new(
-                    500,
-                    Some(41),
-                    crate::model::cause::Blame::Server,
-                    "temporary failure: the leg's actor failed too often",
-                );
-                if let Some(end) = release::hang_up(&self.ctx, key, &cause) {
-                    let _ = me.cast(CallMsg::Leg { leg: key, report: LegReport::Ended(end) }.into());
-                }
-            }
+            Fate::Restart { key, after } => cast_after(me, after, CallMsg::Respawn(key)),
+            Fate::GaveUp { key: Child::SipLeg(leg) | Child::RtcLeg(leg), .. } => self.leg_gave_up(me, leg),
+            Fate::GaveUp { key: Child::Flow(_), .. } => self.flow_gave_up(me),
             // A leg that stops has reported its end.
             Fate::Ended { .. } | Fate::Stranger => {}
+        }
+    }
+
+    fn leg_gave_up(&self, me: &Me, leg: LegId) {
+        let why = "temporary failure: the leg's actor failed too often";
+        let cause = Cause::new(500, Some(41), Blame::Server, why);
+        if let Some(end) = release::hang_up(&self.ctx, leg, &cause) {
+            let _ = me.cast(CallMsg::Leg { leg, report: LegReport::Ended(end) }.into());
+        }
+    }
+
+    /// Once the step's error branch, then the end.
+    fn flow_gave_up(&mut self, me: &Me) {
+        let call = self.call.call;
+        let branch = self.ctx.ledger.flows.remove(&call).and_then(FlowCheckpoint::error_branch);
+        match branch.filter(|_| !self.flow_gave_up) {
+            Some(branch) => {
+                self.flow_gave_up = true;
+                self.ctx.ledger.flows.insert(call, branch);
+                cast_after(me, Duration::ZERO, CallMsg::Respawn(Child::Flow(call)));
+            }
+            None => {
+                let cause = Cause::internal("the flow's actor failed too often");
+                let _ = me.cast(CallMsg::Flow(FlowReport::HangUp(cause)).into());
+            }
         }
     }
 
@@ -358,49 +361,8 @@ impl State {
         let media = self.call.a.as_ref()?.media;
         let row = FlowCheckpoint::new(service.script.clone(), media);
         self.ctx.ledger.flows.insert(self.call.call, row);
-        self.spawn_flow(me).await;
+        self.spawn(me, Child::Flow(self.call.call)).await;
         None
-    }
-
-    async fn spawn_flow(&mut self, me: &Me) {
-        let id = self.call.call;
-        if !self.ctx.ledger.flows.contains(&id) {
-            return;
-        }
-        let (arguments, now) = ((self.ctx.clone(), id), self.ctx.now());
-        if let Err(fate) = self.flow.spawn(id, Flow, arguments, me.get_cell(), now).await {
-            self.flow_fate_later(me, fate);
-        }
-    }
-
-    async fn flow_fate(&mut self, me: &Me, fate: Fate<CallId>) {
-        match fate {
-            Fate::Restart { after, .. } if after.is_zero() => self.spawn_flow(me).await,
-            Fate::Restart { .. } | Fate::GaveUp { .. } | Fate::Ended { .. } | Fate::Stranger => {
-                self.flow_fate_later(me, fate);
-            }
-        }
-    }
-
-    fn flow_fate_later(&mut self, me: &Me, fate: Fate<CallId>) {
-        match fate {
-            Fate::Restart { after, .. } => cast_after(me, after, CallMsg::Respawn(Child::Flow).into()),
-            Fate::GaveUp { key, .. } => {
-                let branch = self.ctx.ledger.flows.remove(&key).and_then(FlowCheckpoint::error_branch);
-                match branch.filter(|_| !self.flow_gave_up) {
-                    Some(branch) => {
-                        self.flow_gave_up = true;
-                        self.ctx.ledger.flows.insert(key, branch);
-                        cast_after(me, Duration::ZERO, CallMsg::Respawn(Child::Flow).into());
-                    }
-                    None => {
-                        let cause = Cause::internal("the flow's actor failed too often");
-                        let _ = me.cast(CallMsg::Flow(FlowReport::HangUp(cause)).into());
-                    }
-                }
-            }
-            Fate::Ended { .. } | Fate::Stranger => {}
-        }
     }
 
     fn invite(&self, invitation: InvitationId, user: UserId) {
@@ -442,6 +404,15 @@ impl State {
         }
         release::forget_call(&self.ctx, &self.call);
         me.stop(None);
+    }
+}
+
+impl Party {
+    fn child(&self) -> Child {
+        match self.by {
+            By::SipIn | By::SipOut => Child::SipLeg(self.leg),
+            By::Rtc { .. } => Child::RtcLeg(self.leg),
+        }
     }
 }
 

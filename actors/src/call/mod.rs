@@ -25,6 +25,8 @@ pub use actor::Call;
 pub use phase::CallCheckpoint;
 pub use supervisor::CallSupervisor;
 
+use std::fmt;
+
 use ractor::RpcReplyPort;
 use serde::{Deserialize, Serialize};
 
@@ -39,12 +41,11 @@ use crate::model::media::Digit;
 use crate::ports::rtc::Sdp;
 use crate::ports::sip::IncomingInvite;
 use crate::room::RoomReport;
+use crate::supervision::Kind;
 
-/// What the CallSupervisor hears.
+/// What only the CallSupervisor hears.
 #[derive(Debug)]
 pub enum CallSupervisorMsg {
-    /// Spawn a Call for every row of the ledger.
-    Rebuild,
     /// A phone or trunk calls.
     Incoming(Box<IncomingInvite>),
     /// An app user calls, or joins a room.
@@ -58,12 +59,8 @@ pub enum CallSupervisorMsg {
         /// Answered before it rings.
         reply: RpcReplyPort<Result<CallId, StartError>>,
     },
-    /// The wait before a restart is over.
-    Respawn(CallId),
     /// The history of a phone call has been kept long enough.
     ForgetHistory(CallId),
-    /// Nothing: makes an armed fault fire.
-    Poke,
 }
 
 /// An app user's call. Its id is drawn by the Client, which has replied with it.
@@ -164,12 +161,33 @@ pub enum CallMsg {
 }
 
 /// A child of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Child {
-    /// A leg.
-    Leg(LegId),
-    /// The flow.
-    Flow,
+    /// A leg whose signalling is SIP.
+    SipLeg(LegId),
+    /// A leg of an app user.
+    RtcLeg(LegId),
+    /// The flow of this call.
+    Flow(CallId),
+}
+
+impl Child {
+    fn kind(&self) -> Kind {
+        match self {
+            Child::SipLeg(_) => Kind::SipLeg,
+            Child::RtcLeg(_) => Kind::RtcLeg,
+            Child::Flow(_) => Kind::Flow,
+        }
+    }
+}
+
+impl fmt::Display for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Child::SipLeg(leg) | Child::RtcLeg(leg) => leg.fmt(f),
+            Child::Flow(call) => call.fmt(f),
+        }
+    }
 }
 
 /// What an app user asks of a call.

@@ -2,63 +2,68 @@
 
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{ActorProcessingErr, ActorRef};
 
 use super::actor::refuse_client;
 use super::origin::{self, NewCall};
-use super::{Call, CallMsg, CallSupervisorMsg, metrics, release};
+use super::{Call, CallSupervisorMsg, metrics, release};
 use crate::control::{PhoneCall, PhoneCallHistory, StartError};
 use crate::ctx::Ctx;
-use crate::envelope::Envelope;
+use crate::directory::Directory;
 use crate::invitation::{CallOutcome, InvitationMsg};
 use crate::model::cause::Cause;
 use crate::model::ids::{CallId, Epoch};
 use crate::ports::sip::SipCommand;
-use crate::supervision::{Children, Fate, Kind, Policy, cast_after};
+use crate::supervision::{Fate, Heard, Keeper, Kind, Policy, Supervise, cast_after};
 
 /// The history of a phone call is kept this long after its end.
 const KEEP_HISTORY: Duration = Duration::from_secs(600);
 
 /// One for one, transient, 2/30 s a call. Last act: every leg is hung up by its port, media is released, everybody concerned is
 /// told, and the CDR blames us.
+#[derive(Default)]
 pub struct CallSupervisor;
 
-/// Its state.
-pub struct State {
-    ctx: Ctx,
-    calls: Children<CallId, Envelope<CallMsg>>,
-}
-
-type Me = ActorRef<CallSupervisorMsg>;
-
-impl Actor for CallSupervisor {
+impl Supervise for CallSupervisor {
+    const KIND: Kind = Kind::CallSupervisor;
+    const POLICY: Policy = Policy::transient(2, Duration::from_secs(30));
+    type Key = CallId;
     type Msg = CallSupervisorMsg;
-    type State = State;
-    type Arguments = Ctx;
 
-    async fn pre_start(&self, me: Me, ctx: Ctx) -> Result<State, ActorProcessingErr> {
-        me.cast(CallSupervisorMsg::Rebuild)?;
-        ctx.directory.call_supervisor.set(me);
-        let policy = Policy::transient(2, Duration::from_secs(30));
-        Ok(State { ctx, calls: Children::new(Kind::Call, policy) })
+    fn kind(_: &CallId) -> Kind {
+        Kind::Call
     }
 
-    async fn handle(&self, me: Me, msg: Self::Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
-        state.ctx.faults.check(Kind::CallSupervisor, &Kind::CallSupervisor);
-        let ctx = state.ctx.clone();
-        match msg {
-            CallSupervisorMsg::Rebuild => {
-                for call in ctx.ledger.calls.keys() {
-                    state.spawn(&me, call).await;
-                }
-                for call in ctx.ledger.phone_calls.keys() {
-                    if !ctx.ledger.calls.contains(&call) {
-                        cast_after(&me, KEEP_HISTORY, CallSupervisorMsg::ForgetHistory(call));
-                    }
-                }
+    fn enter(directory: &Directory, me: ActorRef<Heard<Self>>) {
+        directory.call_supervisor.set(me);
+    }
+
+    fn keys(ctx: &Ctx) -> Vec<CallId> {
+        ctx.ledger.calls.keys()
+    }
+
+    fn lives(ctx: &Ctx, call: &CallId) -> bool {
+        ctx.ledger.calls.contains(call)
+    }
+
+    /// The histories whose call ended under an earlier incarnation.
+    fn prepare(keeper: &mut Keeper<Self>) {
+        for call in keeper.ctx.ledger.phone_calls.keys() {
+            if !keeper.ctx.ledger.calls.contains(&call) {
+                keeper.forget_history_later(call);
             }
-            CallSupervisorMsg::Incoming(invite) => match state.room_for_one() {
-                Ok(()) => state.add(&me, origin::incoming(&ctx, *invite)).await,
+        }
+    }
+
+    async fn spawn(keeper: &mut Keeper<Self>, call: CallId) -> Result<(), Fate<CallId>> {
+        keeper.child(call, Call, (keeper.ctx.clone(), call)).await
+    }
+
+    async fn hear(keeper: &mut Keeper<Self>, msg: CallSupervisorMsg) -> Result<(), ActorProcessingErr> {
+        let ctx = keeper.ctx.clone();
+        match msg {
+            CallSupervisorMsg::Incoming(invite) => match keeper.room_for_one() {
+                Ok(()) => keeper.add(origin::incoming(&ctx, *invite)).await?,
                 Err(cause) => {
                     // No leg decides for it: two orders of its own end the dialog.
                     let reject = SipCommand::Reject { cause, warning: None };
@@ -66,16 +71,16 @@ impl Actor for CallSupervisor {
                     let _ = ctx.ports.sip.order(invite.dialog, Epoch(1), 2, SipCommand::Forget);
                 }
             },
-            CallSupervisorMsg::FromClient(client) => match state.room_for_one() {
-                Ok(()) => state.add(&me, origin::from_client(&ctx, client)).await,
+            CallSupervisorMsg::FromClient(client) => match keeper.room_for_one() {
+                Ok(()) => keeper.add(origin::from_client(&ctx, client)).await?,
                 Err(cause) => refuse_client(&ctx, client.client, client.call, cause),
             },
-            CallSupervisorMsg::FromInvitation(invited) => match state.room_for_one() {
+            CallSupervisorMsg::FromInvitation(invited) => match keeper.room_for_one() {
                 Ok(()) => {
                     // Said again by an invitation that was restarted; one that is over has nothing to dial.
                     let live = ctx.ledger.invitations.read(&invited.invitation, |row| row.over_at.is_none());
                     if live == Some(true) && !ctx.ledger.calls.contains(&invited.call) {
-                        state.add(&me, origin::from_invitation(&ctx, invited)).await;
+                        keeper.add(origin::from_invitation(&ctx, invited)).await?;
                     }
                 }
                 Err(_) => {
@@ -83,44 +88,39 @@ impl Actor for CallSupervisor {
                 }
             },
             CallSupervisorMsg::StartPhoneCall { order, reply } => {
-                let answer = state.start_phone_call(&me, order).await;
+                let answer = match keeper.phone_call(order) {
+                    Ok(new) => {
+                        let call = new.0.call;
+                        keeper.add(new).await?;
+                        Ok(call)
+                    }
+                    Err(error) => Err(error),
+                };
                 // Who asked may have given up; the call goes on, and is found by its id.
                 let _ = reply.send(answer);
             }
-            CallSupervisorMsg::Respawn(call) => state.spawn(&me, call).await,
             CallSupervisorMsg::ForgetHistory(call) => {
                 ctx.ledger.phone_calls.remove(&call);
             }
-            CallSupervisorMsg::Poke => {}
         }
-        metrics::active(ctx.ledger.calls.len());
         Ok(())
     }
 
-    async fn handle_supervisor_evt(
-        &self,
-        me: Me,
-        event: SupervisionEvent,
-        state: &mut State,
-    ) -> Result<(), ActorProcessingErr> {
-        let now = state.ctx.now();
-        let fate = match event {
-            SupervisionEvent::ActorFailed(who, why) => state.calls.failed(who.get_id(), &why, now),
-            SupervisionEvent::ActorTerminated(who, _, why) => state.calls.ended(who.get_id(), why, now),
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return Ok(()),
-        };
-        match fate {
-            Fate::Restart { key, after } if after.is_zero() => state.spawn(&me, key).await,
-            Fate::Restart { .. } | Fate::GaveUp { .. } | Fate::Ended { .. } | Fate::Stranger => {
-                state.follow(&me, fate);
-            }
+    fn ended(keeper: &mut Keeper<Self>, call: CallId) {
+        metrics::active(keeper.ctx.ledger.calls.len());
+        if keeper.ctx.ledger.phone_calls.contains(&call) {
+            keeper.forget_history_later(call);
         }
-        metrics::active(state.ctx.ledger.calls.len());
+    }
+
+    fn last_act(keeper: &mut Keeper<Self>, call: CallId, _: &str) -> Result<(), ActorProcessingErr> {
+        release::last_act(&keeper.ctx, call);
+        Self::ended(keeper, call);
         Ok(())
     }
 }
 
-impl State {
+impl Keeper<CallSupervisor> {
     fn room_for_one(&self) -> Result<(), Cause> {
         if self.ctx.draining() {
             metrics::refused("draining");
@@ -133,53 +133,28 @@ impl State {
         Ok(())
     }
 
-    async fn start_phone_call(&mut self, me: &Me, order: PhoneCall) -> Result<CallId, StartError> {
+    fn phone_call(&self, order: PhoneCall) -> Result<NewCall, StartError> {
         self.room_for_one().map_err(|cause| StartError::Unavailable(cause.reason.into_owned()))?;
         let new = origin::phone_call(&self.ctx, order)?;
-        let call = new.0.call;
         let history = PhoneCallHistory { states: Vec::new(), done: false, cause: None };
-        self.ctx.ledger.phone_calls.insert(call, history);
-        self.add(me, new).await;
-        Ok(call)
+        self.ctx.ledger.phone_calls.insert(new.0.call, history);
+        Ok(new)
     }
 
-    async fn add(&mut self, me: &Me, (call, leg): NewCall) {
+    async fn add(&mut self, (call, leg): NewCall) -> Result<(), ActorProcessingErr> {
         let id = call.call;
         tracing::info!(call = %id, kind = call.kind.word(), "a call begins");
         if let Some(leg) = leg {
             self.ctx.ledger.legs.insert(leg.leg, leg);
         }
         if self.ctx.ledger.calls.insert(id, call) {
-            self.spawn(me, id).await;
+            metrics::active(self.ctx.ledger.calls.len());
+            self.spawn(id).await?;
         }
+        Ok(())
     }
 
-    async fn spawn(&mut self, me: &Me, call: CallId) {
-        if !self.ctx.ledger.calls.contains(&call) {
-            self.calls.forget(&call);
-            return;
-        }
-        let (arguments, now) = ((self.ctx.clone(), call), self.ctx.now());
-        if let Err(fate) = self.calls.spawn(call, Call, arguments, me.get_cell(), now).await {
-            self.follow(me, fate);
-        }
-    }
-
-    fn follow(&mut self, me: &Me, fate: Fate<CallId>) {
-        match fate {
-            Fate::Restart { key, after } => cast_after(me, after, CallSupervisorMsg::Respawn(key)),
-            Fate::GaveUp { key, .. } => {
-                release::last_act(&self.ctx, key);
-                self.keep_history(me, key);
-            }
-            Fate::Ended { key, .. } => self.keep_history(me, key),
-            Fate::Stranger => {}
-        }
-    }
-
-    fn keep_history(&self, me: &Me, call: CallId) {
-        if self.ctx.ledger.phone_calls.contains(&call) {
-            cast_after(me, KEEP_HISTORY, CallSupervisorMsg::ForgetHistory(call));
-        }
+    fn forget_history_later(&self, call: CallId) {
+        cast_after(&self.me, KEEP_HISTORY, CallSupervisorMsg::ForgetHistory(call));
     }
 }

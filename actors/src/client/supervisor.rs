@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{ActorProcessingErr, ActorRef};
 
 use super::presence::{self, Presence};
 use super::protocol::{ErrorCode, Event, PresenceOf, Reply};
@@ -12,9 +12,10 @@ use super::{
 };
 use crate::call::ClientAction;
 use crate::ctx::Ctx;
+use crate::directory::Directory;
 use crate::model::ids::{CallId, ClientId, UserId};
 use crate::ports::client::ClientInput;
-use crate::supervision::{Children, Fate, Intensity, Kind, Policy, Restart, cast_after};
+use crate::supervision::{Fate, Heard, Intensity, Keeper, Kind, Policy, Restart, Supervise};
 
 /// Logins of one user in a second; more are refused.
 const LOGINS_PER_SECOND: usize = 2;
@@ -23,15 +24,11 @@ const HELD_INPUTS: usize = 256;
 /// An input whose delivery was followed by so many crashes is answered by us.
 const DELIVERIES: u8 = 2;
 
-/// What the ClientSupervisor hears.
+/// What only the ClientSupervisor hears.
 #[derive(Debug)]
 pub enum ClientSupervisorMsg {
     /// A socket says something.
     Input(ClientInput),
-    /// Spawn a Client for every row of the ledger.
-    Rebuild,
-    /// The wait before a Client's restart is over.
-    Respawn(ClientId),
     /// A connection wants to hear, or no longer hear, of users' presence.
     Watch {
         /// Who wants it.
@@ -56,19 +53,15 @@ pub enum ClientSupervisorMsg {
     },
     /// The switch drains: every Client leaves as soon as no call is up.
     Drain,
-    /// Nothing: makes an armed fault fire.
-    Poke,
 }
 
 /// One for one, transient, 5/60 s over all Clients. Last act: fails to Root, which restarts the subsystem; sockets, calls and
 /// numbered events are not in it and go on. What a socket said and its Client had not taken is said again to the Client's next
 /// incarnation; after the second crash it is answered `internal`.
-pub struct ClientSupervisor;
-
-/// Its state; every index is rebuilt from the ledger.
-pub struct State {
-    ctx: Ctx,
-    children: Children<ClientId, ClientMsg>,
+///
+/// Every index is rebuilt from the ledger.
+#[derive(Default)]
+pub struct ClientSupervisor {
     /// Which connection a socket carries.
     sockets: HashMap<ClientId, ClientId>,
     inputs: HashMap<ClientId, Inputs>,
@@ -91,107 +84,99 @@ struct Held {
     deliveries: u8,
 }
 
-impl Actor for ClientSupervisor {
+impl Supervise for ClientSupervisor {
+    const KIND: Kind = Kind::ClientSupervisor;
+    const POLICY: Policy = Policy {
+        restart: Restart::Transient,
+        intensity: Intensity::of(5, Duration::from_secs(60)),
+        ..Policy::SUBSYSTEM
+    };
+    type Key = ClientId;
     type Msg = ClientSupervisorMsg;
-    type State = State;
-    type Arguments = Ctx;
 
-    async fn pre_start(&self, me: ActorRef<Self::Msg>, ctx: Ctx) -> Result<State, ActorProcessingErr> {
-        me.cast(ClientSupervisorMsg::Rebuild)?;
-        ctx.directory.client_supervisor.set(me);
-        let policy = Policy {
-            restart: Restart::Transient,
-            intensity: Intensity::of(5, Duration::from_secs(60)),
-            ..Policy::SUBSYSTEM
-        };
-        Ok(State {
-            ctx,
-            children: Children::new(Kind::Client, policy),
-            sockets: HashMap::new(),
-            inputs: HashMap::new(),
-            watchers: HashMap::new(),
-            told: HashMap::new(),
-            logins: HashMap::new(),
-        })
+    fn kind(_: &ClientId) -> Kind {
+        Kind::Client
     }
 
-    async fn handle(
-        &self,
-        me: ActorRef<Self::Msg>,
-        msg: Self::Msg,
-        state: &mut State,
-    ) -> Result<(), ActorProcessingErr> {
-        state.ctx.faults.check(Kind::ClientSupervisor, &Kind::ClientSupervisor);
+    fn enter(directory: &Directory, me: ActorRef<Heard<Self>>) {
+        directory.client_supervisor.set(me);
+    }
+
+    fn keys(ctx: &Ctx) -> Vec<ClientId> {
+        ctx.ledger.clients.keys()
+    }
+
+    fn lives(ctx: &Ctx, id: &ClientId) -> bool {
+        ctx.ledger.clients.contains(id)
+    }
+
+    fn prepare(keeper: &mut Keeper<Self>) {
+        for (id, _, row) in keeper.ctx.ledger.clients.rows() {
+            if let Socket::Open(socket) = row.socket {
+                keeper.own.sockets.insert(socket, id);
+            }
+            keeper.own.inputs.insert(id, Inputs { last: row.handled, held: VecDeque::new() });
+            keeper.watch(id, &row.watched.into_iter().collect::<Vec<_>>(), true);
+        }
+        keeper.count();
+    }
+
+    async fn spawn(keeper: &mut Keeper<Self>, id: ClientId) -> Result<(), Fate<ClientId>> {
+        keeper.child(id, Client, (keeper.ctx.clone(), id)).await?;
+        keeper.say_again(id);
+        Ok(())
+    }
+
+    async fn hear(keeper: &mut Keeper<Self>, msg: ClientSupervisorMsg) -> Result<(), ActorProcessingErr> {
         match msg {
-            ClientSupervisorMsg::Rebuild => {
-                for (id, _, row) in state.ctx.ledger.clients.rows() {
-                    if let Socket::Open(socket) = row.socket {
-                        state.sockets.insert(socket, id);
-                    }
-                    state.inputs.insert(id, Inputs { last: row.handled, held: VecDeque::new() });
-                    state.watch(id, &row.watched.into_iter().collect::<Vec<_>>(), true);
-                    state.spawn(&me, id).await?;
-                }
-                state.count();
-            }
-            ClientSupervisorMsg::Input(input) => state.input(&me, input).await?,
-            ClientSupervisorMsg::Respawn(id) => {
-                state.spawn(&me, id).await?;
-                state.say_again(id);
-            }
-            ClientSupervisorMsg::Watch { client, users, on } => state.watch(client, &users, on),
-            ClientSupervisorMsg::Presence(user) => state.tell_presence(&user),
+            ClientSupervisorMsg::Input(input) => keeper.input(input).await?,
+            ClientSupervisorMsg::Watch { client, users, on } => keeper.watch(client, &users, on),
+            ClientSupervisorMsg::Presence(user) => keeper.tell_presence(&user),
             ClientSupervisorMsg::CallAction { client, call, action, retries } => {
-                order_call(&state.ctx, client, call, action, retries);
+                order_call(&keeper.ctx, client, call, action, retries);
             }
             ClientSupervisorMsg::Drain => {
-                for client in state.ctx.ledger.clients.keys() {
-                    state.ctx.directory.clients.cast(&client, ClientMsg::Drain);
+                for client in keeper.ctx.ledger.clients.keys() {
+                    keeper.ctx.directory.clients.cast(&client, ClientMsg::Drain);
                 }
             }
-            ClientSupervisorMsg::Poke => {}
         }
         Ok(())
     }
 
-    async fn handle_supervisor_evt(
-        &self,
-        me: ActorRef<Self::Msg>,
-        event: SupervisionEvent,
-        state: &mut State,
-    ) -> Result<(), ActorProcessingErr> {
-        let now = state.ctx.now();
-        let fate = match event {
-            SupervisionEvent::ActorFailed(who, why) => state.children.failed(who.get_id(), &why, now),
-            SupervisionEvent::ActorTerminated(who, _, why) => state.children.ended(who.get_id(), why, now),
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return Ok(()),
-        };
-        state.follow(&me, fate)
+    fn ended(keeper: &mut Keeper<Self>, id: ClientId) {
+        let ClientSupervisor { sockets, inputs, watchers, told, .. } = &mut keeper.own;
+        inputs.remove(&id);
+        sockets.retain(|_, carried| *carried != id);
+        watchers.retain(|user, watchers| {
+            watchers.remove(&id);
+            if watchers.is_empty() {
+                told.remove(user);
+            }
+            !watchers.is_empty()
+        });
+        keeper.count();
     }
 }
 
-impl State {
-    async fn input(
-        &mut self,
-        me: &ActorRef<ClientSupervisorMsg>,
-        input: ClientInput,
-    ) -> Result<(), ActorProcessingErr> {
+impl Keeper<ClientSupervisor> {
+    async fn input(&mut self, input: ClientInput) -> Result<(), ActorProcessingErr> {
         match input {
             ClientInput::Connected { client, user, device, resume, request } => {
                 if let Some((earlier, seq)) = resume
                     && self.can_resume(earlier, &user, seq)
                 {
                     if let Some(Socket::Open(old)) = self.ctx.ledger.clients.read(&earlier, |row| row.socket) {
-                        self.sockets.remove(&old);
+                        self.own.sockets.remove(&old);
                     }
-                    self.sockets.insert(client, earlier);
+                    self.own.sockets.insert(client, earlier);
                     self.hand(earlier, ClientInput::Connected { client, user, device, resume, request });
                     return Ok(());
                 }
-                self.log_in(me, client, user, device, request).await
+                self.log_in(client, user, device, request).await
             }
             ClientInput::Request { client, request, body } => {
-                match self.sockets.get(&client).copied() {
+                match self.own.sockets.get(&client).copied() {
                     Some(id) => self.hand(id, ClientInput::Request { client, request, body }),
                     None => {
                         let reply = refuse(ErrorCode::Unauthorized, "log in first");
@@ -201,13 +186,13 @@ impl State {
                 Ok(())
             }
             ClientInput::Alive(socket) => {
-                if let Some(id) = self.sockets.get(&socket) {
+                if let Some(id) = self.own.sockets.get(&socket) {
                     self.ctx.directory.clients.cast(id, ClientMsg::Alive);
                 }
                 Ok(())
             }
             ClientInput::Lost(socket) => {
-                if let Some(id) = self.sockets.remove(&socket) {
+                if let Some(id) = self.own.sockets.remove(&socket) {
                     self.hand(id, ClientInput::Lost(socket));
                 }
                 Ok(())
@@ -229,7 +214,6 @@ impl State {
 
     async fn log_in(
         &mut self,
-        me: &ActorRef<ClientSupervisorMsg>,
         socket: ClientId,
         user: UserId,
         device: String,
@@ -252,8 +236,8 @@ impl State {
             return Ok(());
         }
         metrics::counter!("tandem_client_logins_total", "outcome" => "ok").increment(1);
-        self.sockets.insert(socket, socket);
-        self.inputs.insert(socket, Inputs::default());
+        self.own.sockets.insert(socket, socket);
+        self.own.inputs.insert(socket, Inputs::default());
         self.answer(
             socket,
             request,
@@ -265,7 +249,7 @@ impl State {
             },
         );
         // The new one is there before the old one goes: the user is never offline in between.
-        self.spawn(me, socket).await?;
+        self.spawn(socket).await?;
         self.kick_others(&user, socket);
         self.count();
         Ok(())
@@ -274,8 +258,8 @@ impl State {
     fn may_log_in(&mut self, user: &UserId) -> bool {
         let now = self.ctx.now();
         let is_recent = |at: &std::time::Instant| now.saturating_duration_since(*at) < Duration::from_secs(1);
-        self.logins.retain(|_, logins| logins.iter().any(is_recent));
-        let logins = self.logins.entry(user.clone()).or_default();
+        self.own.logins.retain(|_, logins| logins.iter().any(is_recent));
+        let logins = self.own.logins.entry(user.clone()).or_default();
         logins.retain(is_recent);
         if logins.len() >= LOGINS_PER_SECOND {
             return false;
@@ -299,7 +283,7 @@ impl State {
     /// Numbers an input, keeps it until it has taken effect, and passes it on.
     fn hand(&mut self, id: ClientId, input: ClientInput) {
         let handled = self.ctx.ledger.clients.read(&id, |row| row.handled).unwrap_or(u64::MAX);
-        let inputs = self.inputs.entry(id).or_default();
+        let inputs = self.own.inputs.entry(id).or_default();
         inputs.held.retain(|held| held.number > handled);
         if inputs.held.len() >= HELD_INPUTS {
             metrics::counter!("tandem_client_inputs_dropped_total").increment(1);
@@ -317,7 +301,7 @@ impl State {
     /// A new incarnation hears what the old one may not have taken.
     fn say_again(&mut self, id: ClientId) {
         let handled = self.ctx.ledger.clients.read(&id, |row| row.handled).unwrap_or(u64::MAX);
-        let Some(inputs) = self.inputs.get_mut(&id) else { return };
+        let Some(inputs) = self.own.inputs.get_mut(&id) else { return };
         inputs.held.retain(|held| held.number > handled);
         let mut given_up = Vec::new();
         for held in &mut inputs.held {
@@ -352,65 +336,29 @@ impl State {
     fn watch(&mut self, client: ClientId, users: &[UserId], on: bool) {
         for user in users {
             if on {
-                self.watchers.entry(user.clone()).or_default().insert(client);
+                self.own.watchers.entry(user.clone()).or_default().insert(client);
                 let now = presence::of(&self.ctx, user);
-                self.told.entry(user.clone()).or_insert(now);
-            } else if let Some(watchers) = self.watchers.get_mut(user) {
+                self.own.told.entry(user.clone()).or_insert(now);
+            } else if let Some(watchers) = self.own.watchers.get_mut(user) {
                 watchers.remove(&client);
                 if watchers.is_empty() {
-                    self.watchers.remove(user);
-                    self.told.remove(user);
+                    self.own.watchers.remove(user);
+                    self.own.told.remove(user);
                 }
             }
         }
     }
 
     fn tell_presence(&mut self, user: &UserId) {
-        let Some(watchers) = self.watchers.get(user) else { return };
+        let Some(watchers) = self.own.watchers.get(user) else { return };
         let now = presence::of(&self.ctx, user);
-        if self.told.insert(user.clone(), now) == Some(now) {
+        if self.own.told.insert(user.clone(), now) == Some(now) {
             return;
         }
         for client in watchers {
             let changed = PresenceOf { user: user.clone(), state: now.number() };
             self.ctx.directory.clients.cast(client, ClientMsg::Emit(Event::PresenceChanged(changed)));
         }
-    }
-
-    async fn spawn(&mut self, me: &ActorRef<ClientSupervisorMsg>, id: ClientId) -> Result<(), ActorProcessingErr> {
-        if !self.ctx.ledger.clients.contains(&id) {
-            self.forget(id);
-            return Ok(());
-        }
-        let (arguments, now) = ((self.ctx.clone(), id), self.ctx.now());
-        match self.children.spawn(id, Client, arguments, me.get_cell(), now).await {
-            Ok(_) => Ok(()),
-            Err(fate) => self.follow(me, fate),
-        }
-    }
-
-    fn follow(&mut self, me: &ActorRef<ClientSupervisorMsg>, fate: Fate<ClientId>) -> Result<(), ActorProcessingErr> {
-        match fate {
-            Fate::Restart { key, after } => cast_after(me, after, ClientSupervisorMsg::Respawn(key)),
-            Fate::GaveUp { key, why } => return Err(format!("{key} failed too often: {why}").into()),
-            Fate::Ended { key, .. } => self.forget(key),
-            Fate::Stranger => {}
-        }
-        Ok(())
-    }
-
-    fn forget(&mut self, id: ClientId) {
-        self.children.forget(&id);
-        self.inputs.remove(&id);
-        self.sockets.retain(|_, carried| *carried != id);
-        self.watchers.retain(|user, watchers| {
-            watchers.remove(&id);
-            if watchers.is_empty() {
-                self.told.remove(user);
-            }
-            !watchers.is_empty()
-        });
-        self.count();
     }
 
     fn count(&self) {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{ActorProcessingErr, ActorRef};
 
 use super::record::{Callee, InvitationCaller, InvitationCheckpoint};
 use super::send::send;
@@ -11,15 +11,14 @@ use super::{Invitation, InvitationMsg, NewInvitation};
 use crate::call::route;
 use crate::client::presence::{self, Presence};
 use crate::ctx::Ctx;
+use crate::directory::Directory;
 use crate::model::address::Target;
 use crate::model::ids::{CallId, ClientId, InvitationId, UserId};
-use crate::supervision::{Children, Fate, Kind, Policy, cast_after};
+use crate::supervision::{Fate, Heard, Keeper, Kind, Policy, Supervise, cast_after};
 
-/// What the InvitationSupervisor hears.
+/// What only the InvitationSupervisor hears.
 #[derive(Debug)]
 pub enum InvitationSupervisorMsg {
-    /// Spawn an actor for every live invitation.
-    Rebuild,
     /// Send a new one. The same id again is nothing.
     Begin(NewInvitation),
     /// The call that sent it takes it back: by this way a cancel never overtakes its invitation.
@@ -38,146 +37,108 @@ pub enum InvitationSupervisorMsg {
     },
     /// A user may have gone offline: invitations of that user fail on the callee's side.
     UserDown(UserId),
-    /// The wait before an Invitation's restart is over.
-    Respawn(InvitationId),
-    /// Nothing: makes an armed fault fire.
-    Poke,
 }
 
 /// One for one, transient, 3/10 s each. Last act: both clocks run out at once, so that each side hears its FAILURE by its own
 /// table, and the row is gone.
-pub struct InvitationSupervisor;
-
-/// How long a cancel waits for an actor that is being restarted.
-const BETWEEN: Duration = Duration::from_millis(20);
-
-/// Its state. The index is rebuilt with the children.
-pub struct State {
-    ctx: Ctx,
-    children: Children<InvitationId, InvitationMsg>,
+///
+/// The index is rebuilt with the children.
+#[derive(Default)]
+pub struct InvitationSupervisor {
     by_user: HashMap<UserId, HashSet<InvitationId>>,
     users: HashMap<InvitationId, Vec<UserId>>,
 }
 
-impl Actor for InvitationSupervisor {
-    type Msg = InvitationSupervisorMsg;
-    type State = State;
-    type Arguments = Ctx;
+/// How long a cancel waits for an actor that is being restarted.
+const BETWEEN: Duration = Duration::from_millis(20);
 
-    async fn pre_start(&self, me: ActorRef<Self::Msg>, ctx: Ctx) -> Result<State, ActorProcessingErr> {
-        me.cast(InvitationSupervisorMsg::Rebuild)?;
-        ctx.directory.invitation_supervisor.set(me);
-        let policy = Policy::transient(3, Duration::from_secs(10));
-        Ok(State {
-            ctx,
-            children: Children::new(Kind::Invitation, policy),
-            by_user: HashMap::new(),
-            users: HashMap::new(),
-        })
+impl Supervise for InvitationSupervisor {
+    const KIND: Kind = Kind::InvitationSupervisor;
+    const POLICY: Policy = Policy::transient(3, Duration::from_secs(10));
+    type Key = InvitationId;
+    type Msg = InvitationSupervisorMsg;
+
+    fn kind(_: &InvitationId) -> Kind {
+        Kind::Invitation
     }
 
-    async fn handle(
-        &self,
-        me: ActorRef<Self::Msg>,
-        msg: Self::Msg,
-        state: &mut State,
-    ) -> Result<(), ActorProcessingErr> {
-        state.ctx.faults.check(Kind::InvitationSupervisor, &Kind::InvitationSupervisor);
+    fn enter(directory: &Directory, me: ActorRef<Heard<Self>>) {
+        directory.invitation_supervisor.set(me);
+    }
+
+    fn keys(ctx: &Ctx) -> Vec<InvitationId> {
+        ctx.ledger.invitations.keys()
+    }
+
+    fn lives(ctx: &Ctx, id: &InvitationId) -> bool {
+        ctx.ledger.invitations.contains(id)
+    }
+
+    fn prepare(keeper: &mut Keeper<Self>) {
+        for (id, _, record) in keeper.ctx.ledger.invitations.rows() {
+            keeper.own.index(id, &record);
+        }
+    }
+
+    async fn spawn(keeper: &mut Keeper<Self>, id: InvitationId) -> Result<(), Fate<InvitationId>> {
+        keeper.child(id, Invitation, (keeper.ctx.clone(), id)).await
+    }
+
+    async fn hear(keeper: &mut Keeper<Self>, msg: InvitationSupervisorMsg) -> Result<(), ActorProcessingErr> {
+        let ctx = &keeper.ctx;
         match msg {
-            InvitationSupervisorMsg::Rebuild => {
-                for (id, _, record) in state.ctx.ledger.invitations.rows() {
-                    state.index(id, &record);
-                    state.spawn(&me, id).await;
-                }
-            }
             InvitationSupervisorMsg::Begin(new) => {
                 let id = new.invitation;
-                let number = state.number(&new);
-                let record = InvitationCheckpoint::new(new, number, state.ctx.wall());
-                if state.ctx.ledger.invitations.insert(id, record.clone()) {
-                    state.index(id, &record);
-                    state.spawn(&me, id).await;
+                let number = number(ctx, &new);
+                let record = InvitationCheckpoint::new(new, number, ctx.wall());
+                if ctx.ledger.invitations.insert(id, record.clone()) {
+                    keeper.own.index(id, &record);
+                    keeper.spawn(id).await?;
                 }
             }
             InvitationSupervisorMsg::Cancel { invitation, reason } => {
                 let cancel = InvitationMsg::CancelByCaller { reason: reason.clone() };
-                let heard = state.children.get(&invitation).is_some_and(|actor| actor.cast(cancel).is_ok());
+                let heard = keeper.children.get(&invitation).is_some_and(|actor| actor.cast(cancel).is_ok());
                 // Between two incarnations it waits for the next one.
-                if !heard && state.ctx.ledger.invitations.contains(&invitation) {
-                    cast_after(&me, BETWEEN, InvitationSupervisorMsg::Cancel { invitation, reason });
+                if !heard && ctx.ledger.invitations.contains(&invitation) {
+                    let again = InvitationSupervisorMsg::Cancel { invitation, reason };
+                    cast_after(&keeper.me, BETWEEN, again);
                 }
             }
             InvitationSupervisorMsg::ClientUp { client, user } => {
-                state.tell(&user, || InvitationMsg::ClientUp(client));
+                keeper.tell(&user, || InvitationMsg::ClientUp(client));
             }
-            InvitationSupervisorMsg::UserDown(user) => state.tell(&user, || InvitationMsg::CallerDown),
-            InvitationSupervisorMsg::Respawn(id) => state.spawn(&me, id).await,
-            InvitationSupervisorMsg::Poke => {}
+            InvitationSupervisorMsg::UserDown(user) => keeper.tell(&user, || InvitationMsg::CallerDown),
         }
         Ok(())
     }
 
-    async fn handle_supervisor_evt(
-        &self,
-        me: ActorRef<Self::Msg>,
-        event: SupervisionEvent,
-        state: &mut State,
-    ) -> Result<(), ActorProcessingErr> {
-        let now = state.ctx.now();
-        let fate = match event {
-            SupervisionEvent::ActorFailed(who, why) => state.children.failed(who.get_id(), &why, now),
-            SupervisionEvent::ActorTerminated(who, _, why) => state.children.ended(who.get_id(), why, now),
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return Ok(()),
-        };
-        state.follow(&me, fate);
+    fn ended(keeper: &mut Keeper<Self>, id: InvitationId) {
+        keeper.own.unindex(id);
+    }
+
+    fn last_act(keeper: &mut Keeper<Self>, id: InvitationId, _: &str) -> Result<(), ActorProcessingErr> {
+        keeper.own.unindex(id);
+        let ctx = &keeper.ctx;
+        if let Some(mut record) = ctx.ledger.invitations.remove(&id) {
+            ctx.directory.invitations.remove(&id);
+            let online = presence::of(ctx, &record.user) != Presence::Offline;
+            record.outbox.clear();
+            send(ctx, id, &record.abandon(online, ctx.wall()));
+        }
         Ok(())
     }
 }
 
-impl State {
-    async fn spawn(&mut self, me: &ActorRef<InvitationSupervisorMsg>, id: InvitationId) {
-        if !self.ctx.ledger.invitations.contains(&id) {
-            self.children.forget(&id);
-            return;
-        }
-        let (arguments, now) = ((self.ctx.clone(), id), self.ctx.now());
-        if let Err(fate) = self.children.spawn(id, Invitation, arguments, me.get_cell(), now).await {
-            self.follow(me, fate);
+impl Keeper<InvitationSupervisor> {
+    fn tell(&self, user: &UserId, msg: impl Fn() -> InvitationMsg) {
+        for id in self.own.by_user.get(user).into_iter().flatten() {
+            self.ctx.directory.invitations.cast(id, msg());
         }
     }
+}
 
-    fn follow(&mut self, me: &ActorRef<InvitationSupervisorMsg>, fate: Fate<InvitationId>) {
-        match fate {
-            Fate::Restart { key, after } => cast_after(me, after, InvitationSupervisorMsg::Respawn(key)),
-            Fate::GaveUp { key, .. } => {
-                self.last_act(key);
-                self.unindex(key);
-            }
-            Fate::Ended { key, .. } => self.unindex(key),
-            Fate::Stranger => {}
-        }
-    }
-
-    fn last_act(&self, id: InvitationId) {
-        let Some(mut record) = self.ctx.ledger.invitations.remove(&id) else { return };
-        self.ctx.directory.invitations.remove(&id);
-        let online = presence::of(&self.ctx, &record.user) != Presence::Offline;
-        record.outbox.clear();
-        send(&self.ctx, id, &record.abandon(online, self.ctx.wall()));
-    }
-
-    /// The call that will dial the callee, where the callee is a number or service. The content is read only where the callee
-    /// is a phone number (`Pstn`): between app users it is opaque.
-    fn number(&self, new: &NewInvitation) -> Option<CallId> {
-        let InvitationCaller::Client { .. } = &new.caller else { return None };
-        match destination(&self.ctx, &new.callee, &new.content) {
-            Ok(Target::User(_)) | Err(_) => None,
-            Ok(
-                Target::Subscriber(_) | Target::Trunk { .. } | Target::Uri(_) | Target::Service(_) | Target::Room(_),
-            ) => Some(CallId::random()),
-        }
-    }
-
+impl InvitationSupervisor {
     fn index(&mut self, id: InvitationId, record: &InvitationCheckpoint) {
         let caller = match &record.caller {
             InvitationCaller::Client { user, .. } => Some(user.clone()),
@@ -204,10 +165,16 @@ impl State {
             }
         }
     }
+}
 
-    fn tell(&self, user: &UserId, msg: impl Fn() -> InvitationMsg) {
-        for id in self.by_user.get(user).into_iter().flatten() {
-            self.ctx.directory.invitations.cast(id, msg());
+/// The call that will dial the callee, where the callee is a number or service. The content is read only where the callee
+/// is a phone number (`Pstn`): between app users it is opaque.
+fn number(ctx: &Ctx, new: &NewInvitation) -> Option<CallId> {
+    let InvitationCaller::Client { .. } = &new.caller else { return None };
+    match destination(ctx, &new.callee, &new.content) {
+        Ok(Target::User(_)) | Err(_) => None,
+        Ok(Target::Subscriber(_) | Target::Trunk { .. } | Target::Uri(_) | Target::Service(_) | Target::Room(_)) => {
+            Some(CallId::random())
         }
     }
 }

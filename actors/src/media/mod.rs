@@ -5,5 +5,5 @@ pub mod plan;
 pub mod supervisor;
 pub mod worker;
 
-pub use supervisor::{MediaSupervisor, MediaSupervisorMsg};
+pub use supervisor::MediaSupervisor;
 pub use worker::{MediaWorker, MediaWorkerMsg};

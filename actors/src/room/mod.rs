@@ -30,11 +30,9 @@ pub enum RoomMsg {
     Poke,
 }
 
-/// What the RoomSupervisor hears.
+/// What only the RoomSupervisor hears.
 #[derive(Debug)]
 pub enum RoomSupervisorMsg {
-    /// Spawn a Room for every row of the ledger.
-    Rebuild,
     /// Hand this to the room, which is made when there is none.
     Join {
         /// Which.
@@ -42,10 +40,6 @@ pub enum RoomSupervisorMsg {
         /// Who.
         member: RoomMember,
     },
-    /// The wait before a restart is over.
-    Respawn(RoomId),
-    /// Nothing: makes an armed fault fire.
-    Poke,
 }
 
 /// What a room tells a call.

@@ -5,4 +5,4 @@ pub mod control;
 pub mod supervisor;
 
 pub use control::{RtcControl, RtcControlMsg};
-pub use supervisor::{RtcSupervisor, RtcSupervisorMsg};
+pub use supervisor::RtcSupervisor;

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-use ractor::{Actor, ActorCell, ActorId, ActorRef, Message};
+use ractor::{Actor, ActorCell, ActorId, ActorRef, Message, SupervisionEvent};
 
 use super::Kind;
 use super::policy::{Policy, Restart, Scope, Verdict, Window};
@@ -40,7 +40,8 @@ pub enum Fate<K> {
 }
 
 /// Casts to oneself after a wait; at once when it is zero.
-pub fn cast_after<M: Message>(me: &ActorRef<M>, after: Duration, msg: M) {
+pub fn cast_after<M: Message>(me: &ActorRef<M>, after: Duration, msg: impl Into<M>) {
+    let msg = msg.into();
     if after.is_zero() {
         // One's own mailbox is closed only when one is ending.
         let _ = me.cast(msg);
@@ -55,7 +56,7 @@ struct Entry {
     restarts: u32,
 }
 
-/// The children of one supervisor, of whatever types. Where all have one message type, [`super::Children`] says so.
+/// The children of one supervisor, of whatever types.
 pub struct Roster<K> {
     kind: Box<dyn Fn(&K) -> Kind + Send + Sync>,
     policy: Policy,
@@ -102,6 +103,15 @@ impl<K: Clone + Eq + Hash + Display> Roster<K> {
                 Ok(actor)
             }
             Err(error) => Err(self.judge(key, error.to_string(), now)),
+        }
+    }
+
+    /// What a supervision event means: a child's failure, its end, or nothing.
+    pub fn event(&mut self, event: SupervisionEvent, now: Instant) -> Fate<K> {
+        match event {
+            SupervisionEvent::ActorFailed(who, why) => self.failed(who.get_id(), &why, now),
+            SupervisionEvent::ActorTerminated(who, _, why) => self.ended(who.get_id(), why, now),
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => Fate::Stranger,
         }
     }
 
@@ -159,8 +169,9 @@ impl<K: Clone + Eq + Hash + Display> Roster<K> {
     }
 
     /// The child's current incarnation; `None` between a failure and its restart, or when there is no such child.
-    pub fn get(&self, key: &K) -> Option<&ActorCell> {
-        self.entries.get(key)?.actor.as_ref()
+    /// `M` is what it hears: a message of another type does not reach it.
+    pub fn get<M: Message>(&self, key: &K) -> Option<ActorRef<M>> {
+        self.entries.get(key)?.actor.clone().map(ActorRef::from)
     }
 
     /// Whether the child is ours, alive or about to be restarted.
@@ -168,30 +179,10 @@ impl<K: Clone + Eq + Hash + Display> Roster<K> {
         self.entries.contains_key(key)
     }
 
-    /// How often the child was restarted.
-    pub fn restarts(&self, key: &K) -> u32 {
-        self.entries.get(key).map_or(0, |entry| entry.restarts)
-    }
-
     /// Forgets a child: its end, however it comes, is a stranger's. It is not stopped.
     pub fn forget(&mut self, key: &K) -> Option<ActorCell> {
         let actor = self.entries.remove(key)?.actor?;
         self.by_actor.remove(&actor.get_id());
         Some(actor)
-    }
-
-    /// Every child that lives now.
-    pub fn iter(&self) -> impl Iterator<Item = (&K, &ActorCell)> {
-        self.entries.iter().filter_map(|(key, entry)| Some((key, entry.actor.as_ref()?)))
-    }
-
-    /// How many children there are, those about to be restarted included.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 }
