@@ -1,0 +1,171 @@
+//! Whole cores: two of them over a lossy link on paused time, and single messages in, octets out. Here: the brain that all of
+//! them are given, and a core for it.
+
+mod pair;
+mod requests;
+mod trunks;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+
+use tandem_actors::model::address::{AppHeaders, CallerId, SipOrigin, SipUri};
+use tandem_actors::model::cause::Cause;
+use tandem_actors::model::ids::LegId;
+use tandem_actors::model::media::{Codec, Direction};
+use tandem_actors::model::negotiate::{AudioOffer, Capabilities};
+use tandem_actors::ports::Brain;
+use tandem_actors::ports::client::ClientInput;
+use tandem_actors::ports::media::MediaEvent;
+use tandem_actors::ports::rtc::RtcEvent;
+use tandem_actors::ports::sip::{
+    Destination, DialogEvent, DialogPhase, OutgoingInvite, RegisterAnswer, SipCommand, SipPort,
+};
+
+use super::super::digest::DigestAlgorithm;
+use super::super::transport::Wire;
+use super::*;
+
+/// Knows bob, password zanzibar.
+struct Bob;
+impl Credentials for Bob {
+    fn ha1(&self, subscriber: &str, realm: &str, algorithm: DigestAlgorithm) -> Option<String> {
+        (subscriber == "bob").then(|| algorithm.ha1("bob", realm, "zanzibar"))
+    }
+}
+
+/// What a scripted brain does with what comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// 180, then 200.
+    Answers,
+    /// Busy.
+    Rejects,
+    /// 180 and nothing more.
+    Rings,
+    /// Leaves everything undecided.
+    Sleeps,
+}
+
+struct Scripted {
+    manner: Manner,
+    core: OnceLock<SipCore>,
+    events: Mutex<Vec<SipEvent>>,
+    orders: Mutex<HashMap<DialogId, u64>>,
+}
+
+impl Scripted {
+    fn new(manner: Manner) -> Arc<Self> {
+        Arc::new(Self { manner, core: OnceLock::new(), events: Mutex::default(), orders: Mutex::default() })
+    }
+    fn order(&self, dialog: DialogId, command: SipCommand) {
+        let order = {
+            let mut orders = self.orders.lock().expect("the orders");
+            let order = orders.entry(dialog).or_default();
+            *order += 1;
+            *order
+        };
+        let core = self.core.get().expect("a core");
+        core.order(dialog, Epoch(1), order, command).expect("not fenced");
+    }
+    fn ended(&self) -> Vec<(DialogId, Cause)> {
+        let events = self.events.lock().expect("the events");
+        events
+            .iter()
+            .filter_map(|event| match event {
+                SipEvent::Dialog { dialog, event: DialogEvent::Ended(cause), .. } => Some((*dialog, cause.clone())),
+                SipEvent::Dialog { .. }
+                | SipEvent::Incoming(_)
+                | SipEvent::Register(_)
+                | SipEvent::TrunkRegistration { .. }
+                | SipEvent::TrunkOptions { .. } => None,
+            })
+            .collect()
+    }
+    fn saw(&self, wanted: impl Fn(&DialogEvent) -> bool) -> bool {
+        let events = self.events.lock().expect("the events");
+        events.iter().any(|event| matches!(event, SipEvent::Dialog { event, .. } if wanted(event)))
+    }
+}
+
+impl Brain for Scripted {
+    fn sip(&self, event: SipEvent) {
+        self.events.lock().expect("the events").push(event.clone());
+        if self.manner == Manner::Sleeps {
+            return;
+        }
+        if let SipEvent::Incoming(invite) = &event {
+            let (dialog, headers) = (invite.dialog, AppHeaders::default());
+            self.order(dialog, SipCommand::Adopt(LegId(1)));
+            match self.manner {
+                Manner::Rejects => self.order(dialog, SipCommand::Reject { cause: Cause::busy(), warning: None }),
+                Manner::Answers | Manner::Rings => {
+                    self.order(dialog, SipCommand::Progress { status: 180, answer: None, headers: headers.clone() });
+                    if self.manner == Manner::Answers {
+                        self.order(dialog, SipCommand::Answer { description: Box::new(offer(2)), headers });
+                    }
+                }
+                Manner::Sleeps => {}
+            }
+        }
+        if let SipEvent::Dialog { dialog, event: DialogEvent::Reoffered { request, .. }, .. } = &event {
+            let command = SipCommand::AnswerReoffer { request: *request, description: Box::new(offer(3)) };
+            self.order(*dialog, command);
+        }
+        if let SipEvent::Dialog { dialog, event: DialogEvent::Ended(_), .. } = &event {
+            self.order(*dialog, SipCommand::Forget);
+        }
+        if let SipEvent::Register(register) = &event {
+            let answer = RegisterAnswer::Bindings(vec![(SipUri("sip:bob@192.0.2.1:5060".into()), 60)]);
+            self.core.get().expect("a core").answer_register(register.request, answer);
+        }
+    }
+    fn rtc(&self, _: RtcEvent) {}
+    fn media(&self, _: MediaEvent) {}
+    fn client(&self, _: ClientInput) {}
+}
+
+fn offer(version: u64) -> AudioOffer {
+    AudioOffer::from_capabilities(&Capabilities {
+        codecs: vec![Codec::Pcmu],
+        rtp: "192.0.2.9:4000".parse().expect("an address"),
+        direction: Direction::SendRecv,
+        session_id: 1,
+        session_version: version,
+        dtls: None,
+    })
+}
+
+fn address(which: u8) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, which], 5060))
+}
+
+fn core_at(
+    which: u8,
+    config: SipConfig,
+    brain: &Arc<Scripted>,
+    wire: impl FnOnce(Weak<Shared>) -> Box<dyn Wire>,
+) -> SipCore {
+    let listener = Listener {
+        id: ListenerId::new("udp").expect("a name"),
+        transports: vec![Transport::Udp],
+        local: address(which),
+        external_ip: None,
+        local_nets: Vec::new(),
+    };
+    let core = Core::new(config, vec![listener], Arc::new(Bob), Instant::now());
+    let core = SipCore::assemble(core, brain.clone(), wire);
+    assert!(brain.core.set(core.clone()).is_ok());
+    core
+}
+
+fn open() -> SipConfig {
+    SipConfig { anonymous: true, domain: "example.com".into(), ..SipConfig::default() }
+}
+
+async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !done() {
+        assert!(Instant::now() < deadline, "{what} did not come");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,62 @@
+//! Towards trunks: registration, credentials, trust.
+
+use super::super::super::config::TrunkConfig;
+use super::pair::{FINE, both_empty, call, confirmed, pair};
+use super::*;
+
+fn trunk(which: u8, password: &str) -> TrunkConfig {
+    let mut trunk = TrunkConfig::new(TrunkId::new("acme").expect("a name"), format!("192.0.2.{which}"));
+    trunk.username = "bob".into();
+    trunk.password = password.into();
+    trunk
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trunk_registers_with_digest_and_is_told_a_wrong_password() {
+    for (password, outcome) in [("zanzibar", Ok(Duration::from_secs(60))), ("sesame", Err(401))] {
+        let mut config = open();
+        let mut ours = trunk(2, password);
+        ours.domain = Some("example.com".into());
+        config.trunks = vec![ours];
+        let pair = pair(3, FINE, Manner::Answers, config, open());
+        let id = TrunkId::new("acme").expect("a name");
+        pair.a.0.register(&id, Epoch(1), Duration::from_secs(300));
+        let wanted = SipEvent::TrunkRegistration { trunk: id, epoch: Epoch(1), outcome };
+        until("the outcome", || pair.a.1.events.lock().expect("the events").contains(&wanted)).await;
+        both_empty(&pair).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_challenged_invite_is_sent_again_with_credentials() {
+    let mut config = open();
+    config.trunks = vec![trunk(2, "zanzibar")];
+    let closed = SipConfig { anonymous: false, ..open() };
+    let pair = pair(3, FINE, Manner::Answers, config, closed);
+    let destination = Destination::Trunk { trunk: TrunkId::new("acme").expect("a name"), number: "13800#1".into() };
+    let dialog = call(&pair, vec![destination]);
+    until("the answer", || confirmed(&pair.a.0, dialog)).await;
+    let events = pair.b.1.events.lock().expect("the events").clone();
+    let Some(SipEvent::Incoming(invite)) = events.first() else { panic!("an INVITE") };
+    assert_eq!(invite.origin, SipOrigin::Subscriber("bob".parse().expect("a name")));
+    assert_eq!(invite.request_uri.0, "sip:13800%231@192.0.2.2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trunks_address_needs_no_password_and_its_asserted_identity_is_believed() {
+    let mut config_a = open();
+    config_a.trunks = vec![trunk(2, "")];
+    let mut config_b = SipConfig { anonymous: false, ..open() };
+    config_b.trunks = vec![trunk(1, "")];
+    let pair = pair(3, FINE, Manner::Answers, config_a, config_b);
+    let id = TrunkId::new("acme").expect("a name");
+    let dialog = call(&pair, vec![Destination::Trunk { trunk: id.clone(), number: "555".into() }]);
+    until("the answer", || confirmed(&pair.a.0, dialog)).await;
+    let events = pair.b.1.events.lock().expect("the events").clone();
+    let Some(SipEvent::Incoming(invite)) = events.first() else { panic!("an INVITE") };
+    assert_eq!(invite.origin, SipOrigin::Trunk(id.clone()));
+    assert_eq!(invite.asserted.as_ref().map(|who| who.uri.0.as_str()), Some("sip:100@example.com"));
+    pair.a.0.options(&id, Epoch(1));
+    let alive = |event: &SipEvent| matches!(event, SipEvent::TrunkOptions { outcome: Ok(_), .. });
+    until("the OPTIONS", || pair.a.1.events.lock().expect("the events").iter().any(alive)).await;
+}
