@@ -47,6 +47,18 @@ async fn every_supervisor_that_is_killed_is_back_with_its_children() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_listener_that_is_gone_is_opened_again_and_until_then_the_switch_is_not_ready() {
+    let world = World::start(Settings::default()).await;
+    world.sip.deafen(Some("cannot listen on 192.0.2.1:5060 (udp)"));
+    world.until("it says so", |world| world.ctx().ready().is_err_and(|why| why.contains("192.0.2.1:5060"))).await;
+    assert_eq!(world.meter.count("tandem_sip_listener_reopens_total", None), 0);
+    world.sip.deafen(None);
+    world.until("it is ready again", |world| world.ctx().ready().is_ok()).await;
+    world.pass(Duration::from_secs(3)).await;
+    assert_eq!(world.meter.count("tandem_sip_listener_reopens_total", None), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_subsystem_that_keeps_failing_is_restarted_by_root_alone() {
     let world = World::start(Settings::default()).await;
     for _ in 0..6 {

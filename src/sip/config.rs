@@ -1,5 +1,6 @@
 //! What the SIP adapter is told at start: listeners, trunks and timers, as meant (the files are read by `src/config`).
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use tandem_actors::model::address::Transport;
@@ -124,17 +125,38 @@ pub enum SipStartError {
     #[error("no SIP listener is configured: add one under `sip.listeners`")]
     NoListener,
     /// A listener's address cannot be had.
-    #[error("SIP listener {listener} cannot listen on {address} ({transport}): {error}{remedy}")]
+    #[error("SIP listener {listener} {why}")]
     Bind {
         /// Which.
         listener: ListenerId,
-        /// Where.
-        address: SocketAddr,
-        /// `udp` or `tcp`.
-        transport: &'static str,
-        /// What the system said.
-        error: std::io::Error,
-        /// What to do about it.
-        remedy: &'static str,
+        /// Why.
+        why: BindError,
     },
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} ({transport}): {error}{}", remedy(.error))]
+pub struct BindError {
+    /// Where.
+    pub address: SocketAddr,
+    /// `udp` or `tcp`.
+    pub transport: &'static str,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+/// What to do about it.
+fn remedy(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::AddrInUse {
+        "; another program has the port: stop it, or choose another port"
+    } else if error.kind() == io::ErrorKind::AddrNotAvailable {
+        "; this machine has no such address"
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        "; ports below 1024 need CAP_NET_BIND_SERVICE"
+    } else if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+        "; too many files are open: raise LimitNOFILE of the unit, or `ulimit -n`"
+    } else {
+        ""
+    }
 }

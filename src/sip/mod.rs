@@ -26,7 +26,7 @@ pub mod resolve;
 pub mod transaction;
 pub mod transport;
 
-pub use config::{ListenerConfig, SipConfig, SipStartError, TrunkConfig};
+pub use config::{BindError, ListenerConfig, SipConfig, SipStartError, TrunkConfig};
 pub use digest::{Credentials, DigestAlgorithm};
 pub use endpoint::SipCore;
 pub use metrics::describe;

@@ -63,6 +63,14 @@ pub struct FakeSip {
     trunks_fail: AtomicBool,
     draining: AtomicBool,
     withholds_acks: AtomicBool,
+    hearing: Mutex<Hearing>,
+}
+
+/// Whether the listener hears.
+enum Hearing {
+    Well,
+    /// Not any more; what keeps it from being opened again.
+    Gone(Option<String>),
 }
 
 impl FakeSip {
@@ -73,6 +81,7 @@ impl FakeSip {
             trunks_fail: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             withholds_acks: AtomicBool::new(false),
+            hearing: Mutex::new(Hearing::Well),
         }
     }
 
@@ -247,6 +256,11 @@ impl FakeSip {
         (core.repeated, core.fenced)
     }
 
+    /// The listener hears no more, and cannot be opened again while there is a reason.
+    pub fn deafen(&self, why: Option<&str>) {
+        *lock(&self.hearing) = Hearing::Gone(why.map(str::to_owned));
+    }
+
     /// Whether the core refuses new calls.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
@@ -368,5 +382,16 @@ impl SipPort for FakeSip {
 
     fn listeners(&self) -> Vec<ListenerId> {
         vec![ListenerId::new("udp").expect("a name")]
+    }
+
+    fn keep_listening(&self, _: &ListenerId) -> Result<bool, String> {
+        match &mut *lock(&self.hearing) {
+            Hearing::Well => Ok(false),
+            Hearing::Gone(Some(why)) => Err(why.clone()),
+            gone @ Hearing::Gone(None) => {
+                *gone = Hearing::Well;
+                Ok(true)
+            }
+        }
     }
 }

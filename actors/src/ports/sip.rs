@@ -37,17 +37,13 @@ pub trait SipPort: Send + Sync + 'static {
     /// While draining, new INVITEs and OPTIONS get 503 with Retry-After from the core itself.
     fn set_draining(&self, draining: bool);
     /// Our listeners, in order of configuration.
-    fn listeners(&self) -> Vec<ListenerId> {
-        Vec::new()
-    }
-    /// Makes sure that a listener hears: `true` when its socket or task was gone and it was opened again. Asked every second
-    /// by the listener's actor twin.
+    fn listeners(&self) -> Vec<ListenerId>;
+    /// Makes sure that a listener hears: `true` when its socket or task was gone and it was opened again, on the same address;
+    /// dialogs, transactions and streams go on. Asked every second by the listener's actor twin.
     ///
     /// # Errors
-    /// Plain words why it cannot be opened.
-    fn keep_listening(&self, _listener: &ListenerId) -> Result<bool, String> {
-        Ok(false)
-    }
+    /// Plain words why it cannot be opened, with the address and what to do; it is tried again at the next asking.
+    fn keep_listening(&self, listener: &ListenerId) -> Result<bool, String>;
 }
 
 /// Whom an advertised address is for.

@@ -46,6 +46,9 @@ impl SipPort for SipCore {
     fn listeners(&self) -> Vec<ListenerId> {
         self.local_addrs().into_iter().map(|(listener, _)| listener).collect()
     }
+    fn keep_listening(&self, listener: &ListenerId) -> Result<bool, String> {
+        self.listen_again(listener)
+    }
     fn set_draining(&self, draining: bool) {
         self.shared().with(|core, _| core.draining = draining);
     }

@@ -1,30 +1,26 @@
 //! The shell around the core: its lock, the order of its effects, its tasks (sockets, timers, name resolution).
 
-use std::collections::HashMap;
-use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
-use tandem_actors::model::address::Transport;
 use tandem_actors::model::ids::ListenerId;
 use tandem_actors::ports::Brain;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::super::config::{ListenerConfig, SipConfig, SipStartError};
+use super::super::config::{SipConfig, SipStartError};
 use super::super::digest::Credentials;
 use super::super::message::validate::validate;
 use super::super::message::{Carried, Message};
 use super::super::resolve::Resolver;
+use super::super::transport::sockets::Sockets;
 use super::super::transport::tcp::Connections;
-use super::super::transport::{Flow, Wire, tcp, udp};
+use super::super::transport::{Flow, Wire};
 use super::{Core, Effect, Listener};
 use crate::sip::metrics;
 
-/// How often a port of the system's choice is tried, when UDP got one whose TCP twin is taken.
-const PORT_TRIES: usize = 16;
 /// How often the timer task looks whether the core is still there when nothing is due.
 const IDLE_LOOK: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -37,7 +33,7 @@ pub struct SipCore {
 /// What the tasks of the adapter share.
 pub struct Shared {
     core: Mutex<Guarded>,
-    wire: Box<dyn Wire>,
+    pub(super) wire: Box<dyn Wire>,
     brain: Arc<dyn Brain>,
     resolver: Resolver,
     wake: Arc<Notify>,
@@ -66,51 +62,23 @@ impl SipCore {
         credentials: Arc<dyn Credentials>,
     ) -> Result<Self, SipStartError> {
         metrics::describe();
-        let mut bound = Vec::new();
-        for listener in &config.listeners {
-            bound.push(bind(listener)?);
-        }
-        if bound.is_empty() {
-            return Err(SipStartError::NoListener);
-        }
+        let sockets = Sockets::bind(&config.listeners)?;
         let listeners = config
             .listeners
             .iter()
-            .zip(&bound)
-            .map(|(listener, bound)| Listener {
+            .zip(sockets.locals())
+            .map(|(listener, local)| Listener {
                 id: listener.id.clone(),
                 transports: listener.transports.clone(),
-                local: bound.local,
+                local,
                 external_ip: listener.external_ip,
                 local_nets: listener.local_nets.clone(),
             })
             .collect();
-        let mut sockets = HashMap::new();
-        let mut tasks = Vec::new();
-        for (at, bound) in bound.into_iter().enumerate() {
-            let local = bound.local;
-            let failed = |transport: &'static str| {
-                let id = config.listeners.get(at).map(|listener| listener.id.clone());
-                move |error: io::Error| bind_error(id, local, transport, error)
-            };
-            if let Some(socket) = bound.udp {
-                let reader = socket.try_clone().and_then(tokio::net::UdpSocket::from_std).map_err(failed("udp"))?;
-                sockets.insert(at, Arc::new(socket));
-                tasks.push(Bound::Udp(at, reader));
-            }
-            if let Some(socket) = bound.tcp {
-                let acceptor = tokio::net::TcpListener::from_std(socket).map_err(failed("tcp"))?;
-                tasks.push(Bound::Tcp(at, acceptor));
-            }
-        }
         let core = Core::new(config, listeners, credentials, Instant::now());
-        let this = Self::assemble(core, brain, |me| Box::new(Sockets { sockets, me }));
-        for task in tasks {
-            let me = Arc::downgrade(&this.shared);
-            match task {
-                Bound::Udp(at, socket) => drop(tokio::spawn(udp::run(at, socket, me))),
-                Bound::Tcp(at, socket) => drop(tokio::spawn(tcp::run(at, socket, me))),
-            }
+        let this = Self::assemble(core, brain, |me| Box::new(sockets.serving(me)));
+        for (at, (listener, _)) in this.local_addrs().into_iter().enumerate() {
+            this.shared.wire.keep_listening(at).map_err(|why| SipStartError::Bind { listener, why })?;
         }
         Ok(this)
     }
@@ -143,6 +111,13 @@ impl SipCore {
 
     pub(super) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// See [`tandem_actors::ports::sip::SipPort::keep_listening`].
+    pub(super) fn listen_again(&self, listener: &ListenerId) -> Result<bool, String> {
+        let at = self.shared.with(|core, _| core.listeners.iter().position(|known| known.id == *listener));
+        let at = at.ok_or_else(|| "no such listener is configured under `sip.listeners`".to_owned())?;
+        self.shared.wire.keep_listening(at).map_err(|why| why.to_string())
     }
 
     #[cfg(test)]
@@ -216,30 +191,36 @@ impl Shared {
             metrics::dropped("keep_alive");
             return;
         }
-        match Message::parse(octets, Carried::Datagram) {
-            Ok((message, _)) => self.message(flow, message),
+        guarded(|| match Message::parse(octets, Carried::Datagram) {
+            Ok((message, _)) => self.take(flow, message),
             Err(error) => {
                 metrics::dropped("unreadable");
                 tracing::debug!(%error, "a datagram is not SIP");
             }
-        }
+        });
     }
 
-    /// A message that was read. One that makes the core panic is counted, and costs nobody else anything.
+    /// A message that a stream's framer read.
     pub(in crate::sip) fn message(&self, flow: Flow, message: Message) {
-        let stepped = catch_unwind(AssertUnwindSafe(|| {
-            let checked = validate(&message);
-            self.with(|core, now| core.receive(flow, message, checked, now));
-        }));
-        if stepped.is_err() {
-            metrics::dropped("panic");
-            tracing::error!("a SIP message made the core panic; it was dropped");
-        }
+        guarded(|| self.take(flow, message));
+    }
+
+    fn take(&self, flow: Flow, message: Message) {
+        let checked = validate(&message);
+        self.with(|core, now| core.receive(flow, message, checked, now));
     }
 
     /// A stream to this peer failed or closed.
     pub(in crate::sip) fn unreachable(&self, flow: Flow) {
         self.with(|core, now| core.unreachable(flow, now));
+    }
+}
+
+/// A message that makes us panic is counted, and costs nobody else anything.
+fn guarded(step: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(step)).is_err() {
+        metrics::dropped("panic");
+        tracing::error!("a SIP message made the core panic; it was dropped");
     }
 }
 
@@ -266,102 +247,5 @@ async fn run_timers(shared: Weak<Shared>) {
             () = tokio::time::sleep_until(next.map_or(idle, |next| next.min(idle))) => {}
             () = wake.notified() => {}
         }
-    }
-}
-
-/// The real wire.
-struct Sockets {
-    sockets: HashMap<usize, Arc<UdpSocket>>,
-    me: Weak<Shared>,
-}
-
-impl Wire for Sockets {
-    fn send(&self, flow: Flow, octets: Bytes) {
-        match flow.transport {
-            Transport::Udp => match self.sockets.get(&flow.listener) {
-                Some(socket) => udp::send(socket, flow.remote, &octets),
-                None => metrics::dropped("no_socket"),
-            },
-            Transport::Tcp => {
-                if let Some(shared) = self.me.upgrade() {
-                    shared.connections.send(flow, octets, &self.me);
-                }
-            }
-        }
-    }
-}
-
-struct BoundListener {
-    local: SocketAddr,
-    udp: Option<UdpSocket>,
-    tcp: Option<TcpListener>,
-}
-
-enum Bound {
-    Udp(usize, tokio::net::UdpSocket),
-    Tcp(usize, tokio::net::TcpListener),
-}
-
-fn bind(listener: &ListenerConfig) -> Result<BoundListener, SipStartError> {
-    let (wants_udp, wants_tcp) =
-        (listener.transports.contains(&Transport::Udp), listener.transports.contains(&Transport::Tcp));
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let id = || Some(listener.id.clone());
-        let mut address = listener.bind;
-        let udp = wants_udp.then(|| udp::bind(address)).transpose();
-        let udp = udp.map_err(|error| bind_error(id(), address, "udp", error))?;
-        if let Some(local) = udp.as_ref().and_then(|socket| socket.local_addr().ok()) {
-            address = local;
-        }
-        let tcp = match wants_tcp.then(|| bind_tcp(address)).transpose() {
-            Ok(tcp) => tcp,
-            Err(error)
-                if listener.bind.port() == 0 && error.kind() == io::ErrorKind::AddrInUse && tries < PORT_TRIES =>
-            {
-                continue;
-            }
-            Err(error) => return Err(bind_error(id(), address, "tcp", error)),
-        };
-        if let Some(local) = tcp.as_ref().and_then(|socket| socket.local_addr().ok()) {
-            address = local;
-        }
-        return Ok(BoundListener { local: address, udp, tcp });
-    }
-}
-
-fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
-    use socket2::{Domain, Protocol, Socket, Type};
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restart must not wait for the last run's connections to leave TIME_WAIT.
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(1024)?;
-    Ok(socket.into())
-}
-
-fn bind_error(
-    listener: Option<ListenerId>,
-    address: SocketAddr,
-    transport: &'static str,
-    error: io::Error,
-) -> SipStartError {
-    let remedy = if error.kind() == io::ErrorKind::AddrInUse {
-        "; another program has the port: stop it, or choose another port"
-    } else if error.kind() == io::ErrorKind::AddrNotAvailable {
-        "; this machine has no such address"
-    } else if error.kind() == io::ErrorKind::PermissionDenied {
-        "; ports below 1024 need CAP_NET_BIND_SERVICE"
-    } else {
-        ""
-    };
-    match listener {
-        Some(listener) => SipStartError::Bind { listener, address, transport, error, remedy },
-        None => SipStartError::NoListener,
     }
 }

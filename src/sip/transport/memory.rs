@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::super::config::BindError;
 use super::super::endpoint::Shared;
 use super::{Flow, Wire};
 
@@ -41,6 +42,9 @@ impl MemoryWire {
 }
 
 impl Wire for MemoryWire {
+    fn keep_listening(&self, _: usize) -> Result<bool, BindError> {
+        Ok(false)
+    }
     fn send(&self, flow: Flow, octets: Bytes) {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         let peer = self.peers.get().and_then(|peers| peers.iter().find(|(at, _)| *at == flow.remote));

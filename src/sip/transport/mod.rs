@@ -3,14 +3,18 @@
 
 #[cfg(test)]
 pub mod memory;
+pub mod sockets;
 pub mod tcp;
 pub mod udp;
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use bytes::Bytes;
 use tandem_actors::model::address::Transport;
+
+use super::config::BindError;
 
 /// A path to a peer: which listener, which transport, which address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,10 +41,24 @@ impl Flow {
     }
 }
 
-/// What sends. Never blocks; what cannot be sent is dropped and counted, as a network would.
+/// What carries. Never blocks; what cannot be sent is dropped and counted, as a network would.
 pub trait Wire: Send + Sync + 'static {
     /// Sends one message.
     fn send(&self, flow: Flow, octets: Bytes);
+    /// Makes sure that the listener of this index hears; `true` when something of it was gone and is there again.
+    ///
+    /// # Errors
+    /// Why its address cannot be had; asked again, it is tried again.
+    fn keep_listening(&self, listener: usize) -> Result<bool, BindError>;
+    /// Ends the task that hears a transport, as a panic would, or breaks its socket.
+    #[cfg(test)]
+    fn deafen(&self, _listener: usize, _transport: Transport, _broken: bool) {}
+}
+
+/// Whether an error of a listening socket is the socket's own end, as nothing that a peer or a shortage does: only another
+/// socket helps.
+fn is_broken(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK | libc::EINVAL))
 }
 
 /// Our own address on the way to a peer, asked of the kernel's routing table and remembered.

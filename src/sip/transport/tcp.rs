@@ -2,11 +2,13 @@
 //! others one is opened (RFC 3261 §18). A connection is closed when its framing is lost or nothing came for long.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use socket2::{Domain, Protocol, Socket, Type};
 use tandem_actors::model::address::Transport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,7 +17,7 @@ use tokio::sync::mpsc;
 use super::super::endpoint::Shared;
 use super::super::message::frame::{Framed, Framer};
 use super::super::metrics;
-use super::Flow;
+use super::{Flow, is_broken};
 
 /// Messages that wait for a slow peer. // overflow: DROPS, counted; the connection is then closed
 const OUTBOUND_QUEUE: usize = 256;
@@ -85,7 +87,24 @@ impl Connections {
     }
 }
 
-/// Accepts for ever; ends when the core is gone.
+/// Listens.
+///
+/// # Errors
+/// What the system says.
+pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for the last run's connections to leave TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    Ok(socket.into())
+}
+
+/// Accepts for ever; ends when the core is gone or the socket is broken.
 pub async fn run(listener: usize, socket: TcpListener, core: Weak<Shared>) {
     loop {
         match socket.accept().await {
@@ -106,6 +125,9 @@ pub async fn run(listener: usize, socket: TcpListener, core: Weak<Shared>) {
             }
             Err(error) => {
                 tracing::warn!(%error, "SIP accept failed");
+                if is_broken(&error) {
+                    return;
+                }
                 // Out of descriptors, most likely: give others time to close theirs.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 if core.upgrade().is_none() {

@@ -2,13 +2,13 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::super::endpoint::Shared;
-use super::Flow;
+use super::{Flow, is_broken};
 
 /// Asked of the kernel, so that a burst of calls is not lost while one is being handled; it gives what it allows.
 const RECEIVE_BUFFER: usize = 4 << 20;
@@ -30,7 +30,10 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-/// Reads datagrams for ever; ends when the core is gone.
+/// Between two errors in a row: one that stays must not keep the processor.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Reads datagrams for ever; ends when the core is gone or the socket is broken.
 pub async fn run(listener: usize, socket: tokio::net::UdpSocket, core: std::sync::Weak<Shared>) {
     let mut buffer = vec![0u8; 65_536];
     loop {
@@ -44,17 +47,17 @@ pub async fn run(listener: usize, socket: tokio::net::UdpSocket, core: std::sync
             // ICMP errors of earlier sends come up here; the transactions' timers deal with what they mean.
             Err(error) => {
                 tracing::debug!(%error, "SIP receive failed");
-                if core.upgrade().is_none() {
+                if is_broken(&error) || core.upgrade().is_none() {
                     return;
                 }
-                tokio::task::yield_now().await;
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }
 }
 
 /// Sends one datagram without waiting.
-pub fn send(socket: &Arc<UdpSocket>, remote: SocketAddr, octets: &[u8]) {
+pub fn send(socket: &UdpSocket, remote: SocketAddr, octets: &[u8]) {
     if let Err(error) = socket.send_to(octets, remote) {
         // overflow: DROPS, as the network may; the sender's timers send again.
         super::super::metrics::dropped("send_failed");

@@ -1,5 +1,6 @@
 //! A core alone: what it answers to single requests.
 
+use super::super::super::config::BindError;
 use super::*;
 
 /// A core alone: text in, texts out.
@@ -11,6 +12,9 @@ struct Bench {
 
 struct Tape(Arc<Mutex<Vec<String>>>);
 impl Wire for Tape {
+    fn keep_listening(&self, _: usize) -> Result<bool, BindError> {
+        Ok(false)
+    }
     fn send(&self, _: Flow, octets: Bytes) {
         self.0.lock().expect("the tape").push(String::from_utf8_lossy(&octets).into_owned());
     }
