@@ -1,15 +1,17 @@
-//! What both kinds of legs do alike: open and watch the media session, keep the checkpoint, report.
+//! What both kinds of legs do alike: take up and keep the checkpoint, open and watch the media session, report.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use ractor::ActorRef;
+
 use crate::call::CallMsg;
 use crate::ctx::Ctx;
-use crate::leg::{LegCheckpoint, LegEnd, LegReport, LegSide};
+use crate::leg::{LegCheckpoint, LegEnd, LegMsg, LegOrder, LegReport, LegSide};
 use crate::model::cause::Cause;
-use crate::model::ids::Epoch;
+use crate::model::ids::{Epoch, LegId};
 use crate::model::negotiate::Negotiated;
-use crate::ports::media::{Carriage, MediaSpec, OpenError};
+use crate::ports::media::{Carriage, MediaEventKind, MediaSpec, OpenError};
 
 /// While a party holds us, this long without RTP means that it plays no music of its own.
 const HELD_SILENCE: Duration = Duration::from_secs(2);
@@ -24,8 +26,18 @@ pub(super) struct Shell {
 }
 
 impl Shell {
-    pub fn new(ctx: Ctx, epoch: Epoch, checkpoint: LegCheckpoint) -> Self {
-        Self { ctx, epoch, checkpoint, watched: None }
+    /// Takes a leg up from its row.
+    pub fn take_up(ctx: Ctx, leg: LegId) -> Result<Self, &'static str> {
+        let (epoch, checkpoint) = ctx.ledger.legs.next_epoch(&leg).ok_or("the leg is over")?;
+        Ok(Self { ctx, epoch, checkpoint, watched: None })
+    }
+
+    /// Stops a leg that had ended already, once it has said so again; whether it had.
+    pub fn was_over(&self, me: &ActorRef<LegMsg>) -> bool {
+        let Some(cause) = self.checkpoint.end.clone() else { return false };
+        self.report_end(cause);
+        me.stop(None);
+        true
     }
 
     /// Whether this is the leg's first incarnation.
@@ -66,8 +78,26 @@ impl Shell {
         self.ctx.media_configure(self.checkpoint.media, negotiated, after);
     }
 
+    /// Reports what the session says to the call; what the leg must do about it itself.
+    pub fn media(&self, event: MediaEventKind) -> Option<LegOrder> {
+        match event {
+            MediaEventKind::FirstPacket(_) => {}
+            MediaEventKind::Digit { digit, .. } => self.report(LegReport::Digit { digit, by_info: false }),
+            MediaEventKind::Played(_) | MediaEventKind::NoClip(_) | MediaEventKind::Fenced(_) => {
+                self.report(LegReport::Media(event));
+            }
+            MediaEventKind::Silent => {
+                if self.silence_counts() {
+                    self.report(LegReport::Silent);
+                }
+            }
+            MediaEventKind::Failed => return Some(LegOrder::End(Cause::internal("the media session failed"))),
+        }
+        None
+    }
+
     /// Whether a report of silence is about how the session is watched now, and not from before a change.
-    pub fn silence_counts(&self) -> bool {
+    fn silence_counts(&self) -> bool {
         self.watched.is_some_and(|(since, after)| self.ctx.now().saturating_duration_since(since) >= after)
     }
 
@@ -96,7 +126,7 @@ impl Shell {
     }
 
     /// Reports an end that was committed.
-    pub fn report_end(&self, cause: Cause) {
+    fn report_end(&self, cause: Cause) {
         let signalling_id = self.checkpoint.side.signalling_id();
         self.report(LegReport::Ended(LegEnd { cause, signalling_id, figures: self.checkpoint.figures }));
     }

@@ -6,13 +6,12 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use self::phase::{RtcEffect, RtcInput, RtcState};
 use super::shell::Shell;
-use super::{LegMsg, LegOrder, LegReport, LegSide, Overdue};
+use super::{LegMsg, LegSide, Overdue};
 use crate::client::ClientMsg;
 use crate::client::protocol::Event;
 use crate::ctx::Ctx;
-use crate::model::cause::Cause;
 use crate::model::ids::LegId;
-use crate::ports::media::{Carriage, MediaEventKind};
+use crate::ports::media::Carriage;
 use crate::supervision::Kind;
 
 /// Child of its Call; transient, 3/10 s. The call's last act for it: close the peer and the media session.
@@ -30,15 +29,13 @@ impl Actor for RtcLeg {
     type Arguments = (Ctx, LegId);
 
     async fn pre_start(&self, me: ActorRef<LegMsg>, (ctx, leg): Self::Arguments) -> Result<State, ActorProcessingErr> {
-        let Some((epoch, checkpoint)) = ctx.ledger.legs.next_epoch(&leg) else {
-            return Err("the leg is over".into());
-        };
-        let LegSide::Rtc(rtc) = checkpoint.side.clone() else {
+        let shell = Shell::take_up(ctx, leg)?;
+        let LegSide::Rtc(rtc) = shell.checkpoint.side.clone() else {
             return Err("the leg is not an RTC leg".into());
         };
         me.cast(LegMsg::Begin)?;
-        ctx.directory.rtc_legs.set(leg, me);
-        Ok(State { shell: Shell::new(ctx, epoch, checkpoint), rtc: *rtc })
+        shell.ctx.directory.rtc_legs.set(leg, me);
+        Ok(State { shell, rtc: *rtc })
     }
 
     async fn handle(&self, me: ActorRef<LegMsg>, msg: LegMsg, state: &mut State) -> Result<(), ActorProcessingErr> {
@@ -47,7 +44,11 @@ impl Actor for RtcLeg {
             LegMsg::Begin => state.begin(&me),
             LegMsg::Order(order) => state.step(&me, RtcInput::Order(order)),
             LegMsg::Rtc(event) => state.step(&me, RtcInput::Peer(event)),
-            LegMsg::Media(event) => state.media(&me, event),
+            LegMsg::Media(event) => {
+                if let Some(order) = state.shell.media(event) {
+                    state.step(&me, RtcInput::Order(order));
+                }
+            }
             LegMsg::Overdue(Overdue::Browser(wait)) => state.step(&me, RtcInput::Overdue(wait)),
             LegMsg::Sip(_) | LegMsg::Overdue(Overdue::Wire) | LegMsg::Poke => {}
         }
@@ -57,9 +58,7 @@ impl Actor for RtcLeg {
 
 impl State {
     fn begin(&mut self, me: &ActorRef<LegMsg>) {
-        if let Some(cause) = self.shell.checkpoint.end.clone() {
-            self.shell.report_end(cause);
-            me.stop(None);
+        if self.shell.was_over(me) {
             return;
         }
         if self.rtc.candidate.is_none() {
@@ -77,25 +76,6 @@ impl State {
             RtcInput::Resume(self.shell.ctx.ports.rtc.snapshot(self.rtc.peer))
         };
         self.step(me, input);
-    }
-
-    fn media(&mut self, me: &ActorRef<LegMsg>, event: MediaEventKind) {
-        match event {
-            MediaEventKind::FirstPacket(_) => {}
-            MediaEventKind::Digit { digit, .. } => self.shell.report(LegReport::Digit { digit, by_info: false }),
-            MediaEventKind::Played(_) | MediaEventKind::NoClip(_) | MediaEventKind::Fenced(_) => {
-                self.shell.report(LegReport::Media(event));
-            }
-            MediaEventKind::Silent => {
-                if self.shell.silence_counts() {
-                    self.shell.report(LegReport::Silent);
-                }
-            }
-            MediaEventKind::Failed => {
-                let cause = Cause::internal("the media session failed");
-                self.step(me, RtcInput::Order(LegOrder::End(cause)));
-            }
-        }
     }
 
     fn step(&mut self, me: &ActorRef<LegMsg>, input: RtcInput) {

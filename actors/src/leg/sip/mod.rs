@@ -10,11 +10,11 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use self::phase::{Role, SipEffect, SipInput, SipPhase, SipState};
 use super::shell::Shell;
-use super::{LegMsg, LegOrder, LegReport, LegSide, Overdue};
+use super::{LegMsg, LegSide, Overdue};
 use crate::ctx::Ctx;
 use crate::model::cause::Cause;
 use crate::model::ids::LegId;
-use crate::ports::media::{Carriage, MediaEventKind};
+use crate::ports::media::Carriage;
 use crate::ports::sip::MediaToward;
 use crate::supervision::Kind;
 
@@ -36,15 +36,13 @@ impl Actor for SipLeg {
     type Arguments = (Ctx, LegId);
 
     async fn pre_start(&self, me: ActorRef<LegMsg>, (ctx, leg): Self::Arguments) -> Result<State, ActorProcessingErr> {
-        let Some((epoch, checkpoint)) = ctx.ledger.legs.next_epoch(&leg) else {
-            return Err("the leg is over".into());
-        };
-        let LegSide::Sip(sip) = checkpoint.side.clone() else {
+        let shell = Shell::take_up(ctx, leg)?;
+        let LegSide::Sip(sip) = shell.checkpoint.side.clone() else {
             return Err("the leg is not a SIP leg".into());
         };
         me.cast(LegMsg::Begin)?;
-        ctx.directory.sip_legs.set(leg, me);
-        Ok(State { shell: Shell::new(ctx, epoch, checkpoint), sip: *sip })
+        shell.ctx.directory.sip_legs.set(leg, me);
+        Ok(State { shell, sip: *sip })
     }
 
     async fn handle(&self, me: ActorRef<LegMsg>, msg: LegMsg, state: &mut State) -> Result<(), ActorProcessingErr> {
@@ -53,7 +51,11 @@ impl Actor for SipLeg {
             LegMsg::Begin => state.begin(&me),
             LegMsg::Order(order) => state.step(&me, SipInput::Order(order)),
             LegMsg::Sip(event) => state.step(&me, SipInput::Dialog(event)),
-            LegMsg::Media(event) => state.media(&me, event),
+            LegMsg::Media(event) => {
+                if let Some(order) = state.shell.media(event) {
+                    state.step(&me, SipInput::Order(order));
+                }
+            }
             LegMsg::Overdue(Overdue::Wire) => state.step(&me, SipInput::Overdue),
             LegMsg::Rtc(_) | LegMsg::Overdue(Overdue::Browser(_)) | LegMsg::Poke => {}
         }
@@ -63,9 +65,7 @@ impl Actor for SipLeg {
 
 impl State {
     fn begin(&mut self, me: &ActorRef<LegMsg>) {
-        if let Some(cause) = self.shell.checkpoint.end.clone() {
-            self.shell.report_end(cause);
-            me.stop(None);
+        if self.shell.was_over(me) {
             return;
         }
         if let SipPhase::Ending(_) = self.sip.phase {
@@ -96,25 +96,6 @@ impl State {
         let local = self.shell.open_media(Carriage::Rtp(address.bind))?;
         self.sip.rtp = Some(SocketAddr::new(address.advertise, local.port()));
         Ok(())
-    }
-
-    fn media(&mut self, me: &ActorRef<LegMsg>, event: MediaEventKind) {
-        match event {
-            MediaEventKind::FirstPacket(_) => {}
-            MediaEventKind::Digit { digit, .. } => self.shell.report(LegReport::Digit { digit, by_info: false }),
-            MediaEventKind::Played(_) | MediaEventKind::NoClip(_) | MediaEventKind::Fenced(_) => {
-                self.shell.report(LegReport::Media(event));
-            }
-            MediaEventKind::Silent => {
-                if self.shell.silence_counts() {
-                    self.shell.report(LegReport::Silent);
-                }
-            }
-            MediaEventKind::Failed => {
-                let cause = Cause::internal("the media session failed");
-                self.step(me, SipInput::Order(LegOrder::End(cause)));
-            }
-        }
     }
 
     fn step(&mut self, me: &ActorRef<LegMsg>, input: SipInput) {
