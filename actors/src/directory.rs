@@ -8,6 +8,7 @@ use std::sync::RwLock;
 
 use dashmap::{DashMap, DashSet};
 use ractor::{ActorId, ActorRef, Message};
+use tokio::sync::Notify;
 
 use crate::call::{CallMsg, CallSupervisor};
 use crate::client::{ClientMsg, ClientSupervisor};
@@ -28,6 +29,7 @@ use crate::trunk::{TrunkMsg, TrunkSupervisor};
 pub struct Refs<K, M> {
     kind: Kind,
     refs: DashMap<K, ActorRef<M>>,
+    changed: Notify,
 }
 
 impl<K, M> Refs<K, M>
@@ -37,12 +39,18 @@ where
 {
     /// Nobody yet.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, refs: DashMap::new() }
+        Self { kind, refs: DashMap::new(), changed: Notify::new() }
     }
 
     /// Enters an incarnation in place of the last one.
     pub fn set(&self, key: K, actor: ActorRef<M>) {
         self.refs.insert(key, actor);
+        self.changed.notify_waiters();
+    }
+
+    /// Resolves when an actor has entered itself or was removed since this was called.
+    pub fn changed(&self) -> impl Future<Output = ()> {
+        self.changed.notified()
     }
 
     /// The current incarnation; it may have just died.
@@ -53,11 +61,13 @@ where
     /// Removes the entry, whoever it is.
     pub fn remove(&self, key: &K) {
         self.refs.remove(key);
+        self.changed.notify_waiters();
     }
 
     /// Removes the entry if it is still this incarnation's.
     pub fn remove_if(&self, key: &K, actor: ActorId) {
         self.refs.remove_if(key, |_, entry| entry.get_id() == actor);
+        self.changed.notify_waiters();
     }
 
     /// Casts to whoever answers for the id; `false`, counted, where nobody does.

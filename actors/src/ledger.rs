@@ -14,6 +14,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 
 use crate::call::CallCheckpoint;
 use crate::client::ClientCheckpoint;
@@ -40,6 +41,8 @@ struct Row<C> {
 pub struct Table<K, C> {
     kind: Kind,
     rows: DashMap<K, Row<C>>,
+    /// A row was removed.
+    removed: Notify,
 }
 
 impl<K, C> Table<K, C>
@@ -49,7 +52,7 @@ where
 {
     /// An empty table.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, rows: DashMap::new() }
+        Self { kind, rows: DashMap::new(), removed: Notify::new() }
     }
 
     /// Creates a row at epoch 0, before its actor is spawned. `false`, and nothing changed, where there is one.
@@ -147,7 +150,10 @@ where
 
     /// Ends a row: what it described is over.
     pub fn remove(&self, key: &K) -> Option<C> {
-        self.rows.remove(key).map(|(_, row)| row.checkpoint)
+        let row = self.rows.remove(key);
+        // An atomic or two while nobody waits.
+        self.removed.notify_waiters();
+        row.map(|(_, row)| row.checkpoint)
     }
 
     /// Every key, in no order.
@@ -173,6 +179,18 @@ where
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    /// Resolves once there is no row.
+    pub async fn emptied(&self) {
+        loop {
+            // Asked for before looking: a removal in between is heard.
+            let removed = self.removed.notified();
+            if self.is_empty() {
+                return;
+            }
+            removed.await;
+        }
     }
 
     fn fenced(&self, key: &K) -> Fenced {

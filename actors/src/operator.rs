@@ -74,21 +74,19 @@ impl Control for Ctx {
     fn hang_up(&self, call: CallId) -> Reply<Result<(), NoSuchCall>> {
         let ctx = self.clone();
         Box::pin(async move {
-            // A call between two incarnations hears it from the next one.
+            // A call between two incarnations hears it as the next one.
             let hanging_up = async {
-                while ctx.ledger.calls.contains(&call) {
-                    let cause = Cause::hangup();
-                    if ctx
-                        .directory
-                        .calls
-                        .get(&call)
-                        .is_some_and(|actor| actor.cast(CallMsg::HangUp { cause }.into()).is_ok())
-                    {
+                loop {
+                    let changed = ctx.directory.calls.changed();
+                    let hang_up = CallMsg::HangUp { cause: Cause::hangup() };
+                    if ctx.directory.calls.get(&call).is_some_and(|actor| actor.cast(hang_up.into()).is_ok()) {
                         return Ok(());
                     }
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    if !ctx.ledger.calls.contains(&call) {
+                        return Err(NoSuchCall);
+                    }
+                    changed.await;
                 }
-                Err(NoSuchCall)
             };
             tokio::time::timeout(PATIENCE, hanging_up).await.unwrap_or(Err(NoSuchCall))
         })

@@ -26,11 +26,8 @@ pub const GOOD_BYE: Duration = Duration::from_secs(2);
 /// What only Root hears.
 #[derive(Debug)]
 pub enum RootMsg {
-    /// After the last act: look whether calls still live.
-    Wait {
-        /// How long to wait yet.
-        left: Duration,
-    },
+    /// After the last act: no call lives any more, or those that do have had their time.
+    GoodBye,
     /// The good-byes have been said.
     Fail,
 }
@@ -128,17 +125,12 @@ impl Supervise for Root {
     async fn hear(keeper: &mut Keeper<Self>, msg: RootMsg) -> Result<(), ActorProcessingErr> {
         let ctx = &keeper.ctx;
         match msg {
-            RootMsg::Wait { left } => {
-                const STEP: Duration = Duration::from_secs(1);
-                if ctx.ledger.calls.is_empty() || left.is_zero() {
-                    for call in ctx.ledger.calls.keys() {
-                        let cause = Cause::unavailable("the switch restarts");
-                        ctx.directory.calls.cast(&call, CallMsg::HangUp { cause });
-                    }
-                    cast_after(&keeper.me, GOOD_BYE, RootMsg::Fail);
-                } else {
-                    cast_after(&keeper.me, STEP, RootMsg::Wait { left: left.saturating_sub(STEP) });
+            RootMsg::GoodBye => {
+                for call in ctx.ledger.calls.keys() {
+                    let cause = Cause::unavailable("the switch restarts");
+                    ctx.directory.calls.cast(&call, CallMsg::HangUp { cause });
                 }
+                cast_after(&keeper.me, GOOD_BYE, RootMsg::Fail);
                 Ok(())
             }
             RootMsg::Fail => {
@@ -156,7 +148,12 @@ impl Supervise for Root {
         let trouble = format!("{subsystem} cannot be kept up");
         keeper.ctx.troubles.insert((Kind::Root, subsystem.to_string()), trouble);
         keeper.ctx.drain();
-        cast_after(&keeper.me, Duration::ZERO, RootMsg::Wait { left: DRAIN });
+        let (me, ctx) = (keeper.me.clone(), keeper.ctx.clone());
+        tokio::spawn(async move {
+            // In time or not, and Root may have been stopped meanwhile.
+            let _ = tokio::time::timeout(DRAIN, ctx.ledger.calls.emptied()).await;
+            let _ = me.cast(RootMsg::GoodBye.into());
+        });
         Ok(())
     }
 }

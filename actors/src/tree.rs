@@ -8,7 +8,6 @@ use ractor::{Actor, ActorRef};
 use tokio::sync::watch;
 
 use crate::call::CallMsg;
-use crate::client::ClientSupervisorMsg;
 use crate::control::Control;
 use crate::ctx::Ctx;
 use crate::inbox::Inbox;
@@ -17,9 +16,6 @@ use crate::model::settings::Settings;
 use crate::ports::Ports;
 use crate::root::Root;
 use crate::supervision::{Faults, Heard, Kind, Supervisor};
-
-/// How often [`Tree::drained`] looks.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// A running tree. Dropping it does not stop it: [`Tree::stop`] does.
 pub struct Tree {
@@ -83,11 +79,9 @@ impl Tree {
         }
     }
 
-    /// Drains ([`Ctx::drain`]). `true` once none lives, `false` when some still do
-    /// after `within`.
+    /// Drains ([`Ctx::drain`]). `true` once no call lives, `false` when some still do after `within`.
     pub async fn drained(&self, within: Duration) -> bool {
         self.ctx.drain();
-        self.ctx.directory.client_supervisor.cast(ClientSupervisorMsg::Drain);
         self.without_calls(within).await
     }
 
@@ -115,11 +109,6 @@ impl Tree {
     }
 
     async fn without_calls(&self, within: Duration) -> bool {
-        let looking = async {
-            while !self.ctx.ledger.calls.is_empty() {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
-        tokio::time::timeout(within, looking).await.is_ok()
+        tokio::time::timeout(within, self.ctx.ledger.calls.emptied()).await.is_ok()
     }
 }

@@ -56,8 +56,9 @@ pub fn forget_call(ctx: &Ctx, call: &CallCheckpoint) {
         });
     }
     super::metrics::ended(call);
-    ctx.directory.calls.remove(&call.call);
+    // The row first: whoever hears of the other sees both.
     ctx.ledger.calls.remove(&call.call);
+    ctx.directory.calls.remove(&call.call);
 }
 
 /// Hands the CDR over.

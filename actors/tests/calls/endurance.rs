@@ -119,6 +119,39 @@ async fn a_draining_switch_lets_calls_end_and_takes_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_is_over_the_moment_the_last_call_is() {
+    let world = world().await;
+    let (dialog, _) = talking(&world).await;
+    let ending = async {
+        // No moment at which anybody who looks at intervals would look.
+        world.pass(Duration::from_micros(1_234_567)).await;
+        world.sip.end(dialog, Cause::hangup());
+        tokio::time::Instant::now()
+    };
+    let drain = async {
+        assert!(world.tree.drained(Duration::from_secs(60)).await);
+        tokio::time::Instant::now()
+    };
+    let (ended, drained) = tokio::join!(ending, drain);
+    assert!(drained - ended <= Duration::from_millis(1), "after {:?}", drained - ended);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_between_two_incarnations_is_hung_up_as_the_next_one() {
+    let world = world().await;
+    let (_, alice) = talking(&world).await;
+    let call = world.ctx().calls()[0].call;
+    // The second restart waits some 20 ms.
+    world.crash(Kind::Call).await;
+    world.tree.crash(Kind::Call);
+    world.pass(Duration::from_millis(1)).await;
+    world.ctx().hang_up(call).await.expect("it lives");
+    world.until("alice hears it", |world| ended(world, alice, call) == Some(200)).await;
+    assert_eq!(nothing_left(&world).await.len(), 1);
+    assert!(world.ctx().hang_up(call).await.is_err(), "there is no such call any more");
+}
+
+#[tokio::test(start_paused = true)]
 async fn stopping_hangs_up_what_lives() {
     let world = world().await;
     let (dialog, _) = talking(&world).await;
