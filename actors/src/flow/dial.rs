@@ -1,4 +1,5 @@
-//! The step `dial`: the call rings somebody. An answer ends the flow; anything else brings it on.
+//! The step `dial`: the call rings somebody. An answer ends the flow; anything else brings it on. What was typed ahead, and is
+//! typed meanwhile, is forgotten.
 
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use super::script::DialTarget;
 
 pub(super) fn enter(flow: &mut FlowCheckpoint, to: DialTarget, timeout_s: Option<u64>, out: &mut Vec<FlowEffect>) {
     flow.stage = Stage::HandedOver;
+    flow.ahead.clear();
     let timeout = timeout_s.map(Duration::from_secs);
     out.push(FlowEffect::Report(FlowReport::Dial { token: flow.entry, target: to.0, timeout }));
 }

@@ -1,5 +1,6 @@
 //! The step `menu`: a prompt and one digit. Unanswered and wrongly answered rounds are counted together; what the last one was
-//! says which way it goes on.
+//! says which way it goes on. A digit typed ahead is taken before the prompt; a wrong one takes those behind it along, since
+//! whoever typed them was elsewhere.
 
 use std::time::Duration;
 
@@ -8,10 +9,10 @@ use super::script::Step;
 use crate::model::media::Digit;
 
 pub(super) fn enter(flow: &mut FlowCheckpoint, out: &mut Vec<FlowEffect>) -> Next {
-    let Some(Step::Menu { prompt, choices, .. }) = flow.script.steps.get(&flow.step) else { return Next::Stay };
-    if let Some(step) = flow.ahead.take().and_then(|digit| choices.get(&digit)) {
-        return Next::Goto(Some(step.clone()));
+    if let Some(digit) = flow.ahead.pop_front() {
+        return chosen(flow, digit, out);
     }
+    let Some(Step::Menu { prompt, .. }) = flow.script.steps.get(&flow.step) else { return Next::Stay };
     let clip = prompt.clone();
     flow.stage = Stage::Prompt;
     out.push(FlowEffect::Play { clip, token: flow.entry });
@@ -49,13 +50,14 @@ fn chosen(flow: &mut FlowCheckpoint, digit: Digit, out: &mut Vec<FlowEffect>) ->
     else {
         return Next::Stay;
     };
-    if flow.stage != Stage::Waiting {
+    if let Stage::Prompt | Stage::Invalid = flow.stage {
         out.push(FlowEffect::StopPlay);
     }
     if let Some(step) = choices.get(&digit) {
         return Next::Goto(Some(step.clone()));
     }
     let (retries, invalid, otherwise) = (*retries, invalid_prompt.clone(), on_invalid.clone());
+    flow.ahead.clear();
     flow.attempts += 1;
     if flow.attempts > retries {
         return Next::Goto(otherwise);

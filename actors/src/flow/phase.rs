@@ -1,6 +1,7 @@
 //! A script's walk as a pure machine. Each entry of a step has a number, so that whatever belongs to an earlier entry (a clip's
 //! end, a timer) is known as such and ignored.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -26,9 +27,12 @@ pub struct FlowCheckpoint {
     pub stage: Stage,
     /// Times this menu was left unanswered or answered wrongly.
     pub attempts: u32,
-    /// A digit typed while a prompt before the menu played.
-    pub ahead: Option<Digit>,
+    /// Digits typed while no menu took them, for the menus to come: each once, in order.
+    pub ahead: VecDeque<Digit>,
 }
+
+/// Digits kept for menus to come; overflow: DROPS the later ones, more than anybody types during a prompt.
+const TYPED_AHEAD: usize = 32;
 
 /// Where in a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +100,7 @@ impl FlowCheckpoint {
     /// A flow about to enter its first step.
     pub fn new(script: Script, media: MediaId) -> Self {
         let step = script.start.clone();
-        Self { script, media, step, entry: 0, stage: Stage::Enter, attempts: 0, ahead: None }
+        Self { script, media, step, entry: 0, stage: Stage::Enter, attempts: 0, ahead: VecDeque::new() }
     }
 
     /// The way on when the flow itself keeps failing at its step: as if nobody answered. `None` hangs up.
@@ -139,6 +143,18 @@ impl FlowCheckpoint {
             Some(Step::Dial { on_fail, .. }) => dial::input(on_fail, input),
             Some(Step::Room { .. } | Step::Hangup {}) | None => Next::Stay,
         };
+        self.go(next, &mut out);
+        (self, out)
+    }
+
+    /// Keeps a digit for the next menu.
+    pub(super) fn type_ahead(&mut self, digit: Digit) {
+        if self.ahead.len() < TYPED_AHEAD {
+            self.ahead.push_back(digit);
+        }
+    }
+
+    fn go(&mut self, next: Next, out: &mut Vec<FlowEffect>) {
         match next {
             Next::Stay => {}
             Next::Goto(Some(step)) => {
@@ -146,28 +162,24 @@ impl FlowCheckpoint {
                 self.stage = Stage::Enter;
                 self.attempts = 0;
                 self.entry += 1;
-                self.enter_current(&mut out);
+                self.enter_current(out);
             }
-            Next::Goto(None) => self.hang_up(&mut out),
+            Next::Goto(None) => self.hang_up(out),
         }
-        (self, out)
     }
 
     fn enter_current(&mut self, out: &mut Vec<FlowEffect>) {
         match self.script.steps.get(&self.step).cloned() {
             Some(Step::Play { prompt, .. }) => play::enter(self, prompt, out),
             Some(Step::Menu { .. }) => {
-                if let Next::Goto(Some(step)) = menu::enter(self, out) {
-                    self.step = step;
-                    self.stage = Stage::Enter;
-                    self.attempts = 0;
-                    self.entry += 1;
-                    self.enter_current(out);
-                }
+                // Each round takes a digit typed ahead, or plays.
+                let next = menu::enter(self, out);
+                self.go(next, out);
             }
             Some(Step::Dial { to, timeout_s, .. }) => dial::enter(self, to, timeout_s, out),
             Some(Step::Room { room }) => {
                 self.stage = Stage::HandedOver;
+                self.ahead.clear();
                 out.push(FlowEffect::Report(FlowReport::Room(room)));
             }
             Some(Step::Hangup {}) => self.hang_up(out),
@@ -285,6 +297,54 @@ mod tests {
         assert_eq!(effects, []);
         let entry = flow.entry;
         assert!(dials(&flow.step(FlowInput::Played(entry)).1));
+    }
+
+    #[test]
+    fn digits_typed_ahead_count_once_each_in_order_and_over_a_crash() {
+        let (flow, _) = FlowCheckpoint::new(script(), MediaId(1)).step(FlowInput::Begin);
+        // 9 is the menu again, which takes the 2.
+        let (flow, _) = flow.step(FlowInput::Digit(digit('9')));
+        let (flow, _) = flow.step(FlowInput::Digit(digit('2')));
+        let (flow, _) = flow.step(FlowInput::Begin);
+        let entry = flow.entry;
+        let (flow, effects) = flow.step(FlowInput::Played(entry));
+        assert_eq!((flow.step.as_str(), flow.ahead.len()), ("lobby", 0));
+        assert!(matches!(effects.as_slice(), [FlowEffect::Report(FlowReport::Room(_))]), "no prompt in between");
+    }
+
+    #[test]
+    fn a_wrong_digit_typed_ahead_hears_so_and_takes_those_behind_it_along() {
+        let (mut flow, _) = FlowCheckpoint::new(script(), MediaId(1)).step(FlowInput::Begin);
+        for typed in "771".chars() {
+            (flow, _) = flow.step(FlowInput::Digit(digit(typed)));
+        }
+        let entry = flow.entry;
+        let (flow, effects) = flow.step(FlowInput::Played(entry));
+        assert_eq!(effects, [FlowEffect::Play { clip: "invalid".into(), token: entry + 2 }]);
+        assert_eq!((flow.attempts, flow.ahead.len()), (1, 0));
+        assert!(dials(&flow.step(FlowInput::Digit(digit('1'))).1), "and what is pressed then counts");
+    }
+
+    #[test]
+    fn what_is_typed_ahead_of_a_dial_is_not_kept_for_the_menu_behind_it() {
+        let mut script = script();
+        let on_fail = Some("greet".to_owned());
+        if let Some(Step::Dial { on_fail: then, .. }) = script.steps.get_mut("desk") {
+            *then = on_fail;
+        }
+        let (mut flow, _) = FlowCheckpoint::new(script, MediaId(1)).step(FlowInput::Begin);
+        for typed in "12".chars() {
+            (flow, _) = flow.step(FlowInput::Digit(digit(typed)));
+        }
+        let entry = flow.entry;
+        let (flow, effects) = flow.step(FlowInput::Played(entry));
+        assert!(dials(&effects));
+        let (flow, _) = flow.step(FlowInput::Digit(digit('2')));
+        let entry = flow.entry;
+        let (flow, _) = flow.step(FlowInput::DialFailed(entry));
+        let entry = flow.entry;
+        let (_, effects) = flow.step(FlowInput::Played(entry));
+        assert_eq!(effects, [FlowEffect::Play { clip: "menu".into(), token: entry + 1 }]);
     }
 
     #[test]

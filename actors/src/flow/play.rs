@@ -1,4 +1,4 @@
-//! The step `play`: a prompt, then on. A digit typed meanwhile waits for the next menu.
+//! The step `play`: a prompt, then on. Digits typed meanwhile wait for the next menu.
 
 use super::phase::{FlowCheckpoint, FlowEffect, FlowInput, Next, Stage};
 
@@ -11,7 +11,7 @@ pub(super) fn input(flow: &mut FlowCheckpoint, next: Option<String>, input: Flow
     match input {
         FlowInput::Played(_) if flow.stage == Stage::Prompt => Next::Goto(next),
         FlowInput::Digit(digit) => {
-            flow.ahead = flow.ahead.or(Some(digit));
+            flow.type_ahead(digit);
             Next::Stay
         }
         FlowInput::Played(_) | FlowInput::Begin | FlowInput::Timeout(_) | FlowInput::DialFailed(_) => Next::Stay,

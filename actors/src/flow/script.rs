@@ -48,7 +48,7 @@ pub struct Script {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Step {
-    /// Play a prompt, then go on.
+    /// Play a prompt, then go on. Digits typed meanwhile wait for the next menu.
     Play {
         /// Prompt name.
         prompt: String,
@@ -56,7 +56,7 @@ pub enum Step {
         #[serde(default)]
         next: Option<String>,
     },
-    /// Play a prompt and take one digit; a digit interrupts the prompt.
+    /// Play a prompt and take one digit; a digit interrupts the prompt, one typed ahead goes before it.
     Menu {
         /// Prompt name.
         prompt: String,

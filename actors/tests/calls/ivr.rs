@@ -1,8 +1,10 @@
 //! The IVR, from a phone and from a browser.
 
+use tandem_actors::Kind;
 use tandem_actors::client::protocol::{Event, Request};
 use tandem_actors::control::Control;
 use tandem_actors::model::cause::Cause;
+use tandem_actors::ports::media::MediaCommand;
 
 use super::*;
 
@@ -50,6 +52,59 @@ async fn pressing_nothing_or_wrong_twice_hangs_up() {
     plays(&world, "invalid").await;
     world.media.press(media, '8');
     assert_eq!(nothing_left(&world).await.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_digit_stops_the_menus_prompt() {
+    let world = world().await;
+    dial(&world, "9000");
+    let media = plays(&world, "menu").await;
+    world.media.press(media, '2');
+    world.until("the prompt is stopped", |world| world.media.session(media).is_some_and(|s| s.playing.is_none())).await;
+    let said = world.media.log().into_iter().map(|(_, command)| command);
+    assert!(said.into_iter().any(|command| command == MediaCommand::StopPlay { media }));
+}
+
+/// 9000 greets, then asks twice: for a floor, where 7 is the only one, and for a person, as the menu of [`settings`].
+async fn with_greeting() -> World {
+    let mut settings = settings();
+    let service = settings.services.values_mut().next().expect("the service");
+    let floor = Step::Menu {
+        prompt: "floor".into(),
+        timeout_s: 5,
+        retries: 1,
+        choices: BTreeMap::from([(Digit::new('7').expect("a digit"), "menu".to_owned())]),
+        invalid_prompt: None,
+        on_timeout: None,
+        on_invalid: None,
+    };
+    let greet = Step::Play { prompt: "greeting".into(), next: Some("floor".into()) };
+    service.script.steps.extend([("greet".to_owned(), greet), ("floor".to_owned(), floor)]);
+    service.script.start = "greet".into();
+    world_with(settings).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn digits_typed_during_a_greeting_choose_at_the_menus_behind_it_over_a_crash() {
+    let world = with_greeting().await;
+    dial(&world, "9000");
+    let media = plays(&world, "greeting").await;
+    world.media.press(media, '7');
+    world.media.press(media, '1');
+    let call = world.ctx().calls()[0].call;
+    let kept = |world: &World| world.ctx().ledger.flows.read(&call, |flow| flow.ahead.len());
+    world.until("both are kept", |world| kept(world) == Some(2)).await;
+    world.crash(Kind::Flow).await;
+    world
+        .until("the greeting plays again", |world| {
+            world.media.session(media).is_some_and(|s| s.played == ["greeting", "greeting"])
+        })
+        .await;
+    world.media.finish_clip(media);
+    called(&world).await;
+    let played = world.media.session(media).map(|session| session.played).unwrap_or_default();
+    assert!(!played.iter().any(|clip| clip == "floor" || clip == "menu"), "{played:?}");
+    assert_eq!(kept(&world), Some(0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -116,7 +116,11 @@ fn settings() -> Settings {
 
 /// A world with the phone 1001 registered.
 async fn world() -> World {
-    let world = World::start(settings()).await;
+    world_with(settings()).await
+}
+
+async fn world_with(settings: Settings) -> World {
+    let world = World::start(settings).await;
     let contact = Contact {
         uri: SipUri("sip:1001@127.0.0.1:5070".into()),
         source: "127.0.0.1:5070".parse().expect("an address"),
