@@ -2,7 +2,7 @@
 
 use tandem_actors::client::protocol::{Event, Request};
 use tandem_actors::control::Control;
-use tandem_actors::model::cause::Cause;
+use tandem_actors::model::cause::{Blame, Cause};
 
 use super::*;
 
@@ -104,6 +104,35 @@ async fn a_trunk_call_takes_a_line_and_shows_the_trunks_caller_id() {
     world.sip.pick_up(phone);
     world.until("they talk", |world| world.ctx().calls().iter().all(|call| call.phase == "talking")).await;
     world.client.request(alice, Request::Hangup { call: first });
+    nothing_left(&world).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_to_a_trunk_known_to_be_down_fails_at_once_and_is_tried_again_when_it_lives() {
+    let mut settings = settings();
+    settings.trunks.values_mut().for_each(|trunk| trunk.options_interval = Some(Duration::from_secs(30)));
+    let world = world_with(settings).await;
+    let becomes = async |is: bool| {
+        world.sip.fail_trunks(!is);
+        let trunk = |world: &World| world.ctx().trunks().first().and_then(|trunk| trunk.alive);
+        world.until("the trunk is asked", |world| trunk(world) == Some(is)).await;
+    };
+    becomes(false).await;
+    let alice = login(&world, "alice").await;
+    let since = tokio::time::Instant::now();
+    let hopeless = call(&world, alice, "+8613800000000").await;
+    world.until("it is refused", |world| ended(world, alice, hopeless) == Some(503)).await;
+    assert!(since.elapsed() < Duration::from_secs(1), "nobody waits for a timeout");
+    let cdrs = nothing_left(&world).await;
+    assert_eq!((cdrs.len(), cdrs[0].cause.q850, cdrs[0].cause.blame), (1, Some(38), Blame::Upstream));
+    assert!(world.sip.outgoing().is_empty(), "nothing is sent");
+    becomes(true).await;
+    let alice = login(&world, "alice").await;
+    let hopeful = call(&world, alice, "+8613800000000").await;
+    let phone = called(&world).await;
+    world.sip.pick_up(phone);
+    world.until("they talk", |world| world.ctx().calls().iter().all(|call| call.phase == "talking")).await;
+    world.client.request(alice, Request::Hangup { call: hopeful });
     nothing_left(&world).await;
 }
 
