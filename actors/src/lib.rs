@@ -29,8 +29,10 @@
 //! 3. **The epoch is a fencing token.** Each incarnation is epoch + 1; commits and commands carry it; older ones are refused
 //!    and counted.
 //! 4. **Resume is level-triggered.** A restarted actor asks each port for a snapshot and steps the difference. It never waits
-//!    for an event that may already have passed. Casts are never replayed; only what a port holds (an INVITE, a request) is
-//!    delivered again, by the port.
+//!    for an event that may already have passed. Casts are never replayed. Only requests that somebody holds are delivered again:
+//!    an INVITE, a re-INVITE and an UPDATE by the SIP core, a client's request by the ClientSupervisor. The holder counts
+//!    ([`ports::Deliveries`]) and after the second crash answers 500 (`internal`) itself. A REST order is held by nobody: who
+//!    gave it is told at once that it was lost, and may give it again.
 //!
 //! # What survives
 //! | dies | survives in |

@@ -103,6 +103,11 @@ impl Tree {
         self.ctx.faults.arm(kind, id)
     }
 
+    /// As [`Tree::arm`], at each of its next `times` messages.
+    pub fn arm_times(&self, kind: Kind, id: &dyn Display, times: u32) -> bool {
+        self.ctx.faults.arm_times(kind, id, times)
+    }
+
     /// Makes every live actor of a kind panic now; how many there were.
     pub fn crash(&self, kind: Kind) -> usize {
         self.ctx.directory.crash(kind, &self.ctx.faults)

@@ -11,6 +11,8 @@ const TRANSACTIONS: &str = "tandem_sip_transactions";
 const DIALOGS: &str = "tandem_sip_dialogs";
 const CONNECTIONS: &str = "tandem_sip_connections";
 
+const GIVEN_UP: &str = "tandem_sip_requests_given_up_total";
+
 /// Describes them to the recorder.
 pub fn describe() {
     describe_counter!(MESSAGES, "SIP messages by direction and method or status class");
@@ -18,6 +20,7 @@ pub fn describe() {
     describe_counter!(RETRANSMISSIONS, "SIP messages sent again by a timer or for a repeated request");
     describe_counter!(AUTH, "Digest outcomes: proved, challenged, stale, wrong, forbidden");
     describe_counter!(FENCED, "Orders not carried out, by reason: fenced, repeated, impossible");
+    describe_counter!(GIVEN_UP, "Requests answered 500 since the brain crashed over them twice, by method");
     describe_gauge!(TRANSACTIONS, "SIP transactions under way");
     describe_gauge!(DIALOGS, "SIP dialogs in the table, ended ones not yet forgotten included");
     describe_gauge!(CONNECTIONS, "SIP stream connections");
@@ -46,6 +49,11 @@ pub(super) fn auth(outcome: &'static str) {
 /// An order was not carried out.
 pub(super) fn ignored(reason: &'static str) {
     counter!(FENCED, "reason" => reason).increment(1);
+}
+
+/// The brain crashed twice over a request.
+pub(super) fn given_up(method: &'static str) {
+    counter!(GIVEN_UP, "method" => method).increment(1);
 }
 
 /// Table sizes.

@@ -46,6 +46,8 @@ use crate::supervision::Kind;
 /// What only the CallSupervisor hears.
 #[derive(Debug)]
 pub enum CallSupervisorMsg {
+    /// Take the INVITEs that fell into the crash of the last incarnation.
+    CatchUp,
     /// A phone or trunk calls.
     Incoming(Box<IncomingInvite>),
     /// An app user calls, or joins a room.

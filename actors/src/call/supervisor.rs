@@ -1,5 +1,6 @@
 //! Keeper of the Calls: admits them, gives each its first row, and cleans up behind one that cannot be kept alive.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use ractor::{ActorProcessingErr, ActorRef};
@@ -11,18 +12,22 @@ use crate::control::{PhoneCall, PhoneCallHistory, StartError};
 use crate::ctx::Ctx;
 use crate::directory::Directory;
 use crate::invitation::{CallOutcome, InvitationMsg};
+use crate::leg::LegSide;
 use crate::model::cause::Cause;
-use crate::model::ids::{CallId, Epoch};
-use crate::ports::sip::SipCommand;
+use crate::model::ids::{CallId, DialogId, Epoch};
+use crate::ports::sip::{IncomingInvite, SipCommand};
 use crate::supervision::{Fate, Heard, Keeper, Kind, Policy, Supervise, cast_after};
 
 /// The history of a phone call is kept this long after its end.
 const KEEP_HISTORY: Duration = Duration::from_secs(600);
 
-/// One for one, transient, 2/30 s a call. Last act: every leg is hung up by its port, media is released, everybody concerned is
-/// told, and the CDR blames us.
+/// One for one, transient, 2/30 s a call. An INVITE that fell into its own crash is delivered again by the SIP core. Last act:
+/// every leg is hung up by its port, media is released, everybody concerned is told, and the CDR blames us.
 #[derive(Default)]
-pub struct CallSupervisor;
+pub struct CallSupervisor {
+    /// INVITEs that the core delivered again while its event about them was on the way.
+    delivered: HashSet<DialogId>,
+}
 
 impl Supervise for CallSupervisor {
     const KIND: Kind = Kind::CallSupervisor;
@@ -46,8 +51,9 @@ impl Supervise for CallSupervisor {
         ctx.ledger.calls.contains(call)
     }
 
-    /// The histories whose call ended under an earlier incarnation.
+    /// The histories whose call ended, and the INVITEs that came, under an earlier incarnation.
     fn prepare(keeper: &mut Keeper<Self>) {
+        let _ = keeper.me.cast(CallSupervisorMsg::CatchUp.into());
         for call in keeper.ctx.ledger.phone_calls.keys() {
             if !keeper.ctx.ledger.calls.contains(&call) {
                 keeper.forget_history_later(call);
@@ -62,15 +68,22 @@ impl Supervise for CallSupervisor {
     async fn hear(keeper: &mut Keeper<Self>, msg: CallSupervisorMsg) -> Result<(), ActorProcessingErr> {
         let ctx = keeper.ctx.clone();
         match msg {
-            CallSupervisorMsg::Incoming(invite) => match keeper.room_for_one() {
-                Ok(()) => keeper.add(origin::incoming(&ctx, *invite)).await?,
-                Err(cause) => {
-                    // No leg decides for it: two orders of its own end the dialog.
-                    let reject = SipCommand::Reject { cause, warning: None };
-                    let _ = ctx.ports.sip.order(invite.dialog, Epoch(1), 1, reject);
-                    let _ = ctx.ports.sip.order(invite.dialog, Epoch(1), 2, SipCommand::Forget);
+            CallSupervisorMsg::CatchUp => {
+                for dialog in ctx.ports.sip.unadopted() {
+                    // One at a time: an INVITE that nobody got to is not counted as delivered.
+                    if !keeper.has(dialog)
+                        && let Some(invite) = ctx.ports.sip.deliver_again(dialog)
+                    {
+                        keeper.own.delivered.insert(dialog);
+                        keeper.incoming(*invite).await?;
+                    }
                 }
-            },
+            }
+            CallSupervisorMsg::Incoming(invite) => {
+                if !keeper.own.delivered.remove(&invite.dialog) {
+                    keeper.incoming(*invite).await?;
+                }
+            }
             CallSupervisorMsg::FromClient(client) => match keeper.room_for_one() {
                 Ok(()) => keeper.add(origin::from_client(&ctx, client)).await?,
                 Err(cause) => refuse_client(&ctx, client.client, client.call, cause),
@@ -131,6 +144,28 @@ impl Keeper<CallSupervisor> {
             return Err(Cause::unavailable("limits.max_calls is reached"));
         }
         Ok(())
+    }
+
+    async fn incoming(&mut self, invite: IncomingInvite) -> Result<(), ActorProcessingErr> {
+        match self.room_for_one() {
+            Ok(()) => self.add(origin::incoming(&self.ctx, invite)).await,
+            Err(cause) => {
+                // No leg decides for it: two orders of its own end the dialog.
+                let sip = &self.ctx.ports.sip;
+                let reject = SipCommand::Reject { cause, warning: None };
+                let _ = sip.order(invite.dialog, Epoch(1), 1, reject);
+                let _ = sip.order(invite.dialog, Epoch(1), 2, SipCommand::Forget);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a live call has a leg for this dialog.
+    fn has(&self, dialog: DialogId) -> bool {
+        let ledger = &self.ctx.ledger;
+        ledger.legs.rows().iter().any(|(_, _, leg)| {
+            matches!(&leg.side, LegSide::Sip(sip) if sip.dialog == dialog) && ledger.calls.contains(&leg.call)
+        })
     }
 
     fn phone_call(&self, order: PhoneCall) -> Result<NewCall, StartError> {

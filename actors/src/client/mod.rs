@@ -167,6 +167,7 @@ pub fn describe() {
     describe_counter!("tandem_client_resumes_total", "Resumes, by outcome (resumed, overflow: too old, unknown)");
     describe_counter!("tandem_client_sockets_lost_total", "Sockets of app users that broke");
     describe_counter!("tandem_client_inputs_dropped_total", "Requests refused because too many waited");
+    describe_counter!("tandem_client_inputs_given_up_total", "Inputs over which a Client crashed twice");
 }
 
 /// The reply to an API call of the invitation tables.

@@ -14,6 +14,7 @@ use crate::call::ClientAction;
 use crate::ctx::Ctx;
 use crate::directory::Directory;
 use crate::model::ids::{CallId, ClientId, UserId};
+use crate::ports::Deliveries;
 use crate::ports::client::ClientInput;
 use crate::supervision::{Fate, Heard, Intensity, Keeper, Kind, Policy, Restart, Supervise};
 
@@ -21,8 +22,6 @@ use crate::supervision::{Fate, Heard, Intensity, Keeper, Kind, Policy, Restart, 
 const LOGINS_PER_SECOND: usize = 2;
 /// What a socket said and its Client has not taken, to the Client; overflow: DROPS the socket's new ones, answered and counted.
 const HELD_INPUTS: usize = 256;
-/// An input whose delivery was followed by so many crashes is answered by us.
-const DELIVERIES: u8 = 2;
 
 /// What only the ClientSupervisor hears.
 #[derive(Debug)]
@@ -81,7 +80,7 @@ struct Inputs {
 struct Held {
     number: u64,
     input: ClientInput,
-    deliveries: u8,
+    deliveries: Deliveries,
 }
 
 impl Supervise for ClientSupervisor {
@@ -292,9 +291,10 @@ impl Keeper<ClientSupervisor> {
             }
             return;
         }
+        let now = self.ctx.now();
         inputs.last += 1;
         let number = inputs.last;
-        inputs.held.push_back(Held { number, input: input.clone(), deliveries: 1 });
+        inputs.held.push_back(Held { number, input: input.clone(), deliveries: Deliveries::first(now) });
         self.ctx.directory.clients.cast(&id, ClientMsg::Input { number, input });
     }
 
@@ -303,27 +303,20 @@ impl Keeper<ClientSupervisor> {
         let handled = self.ctx.ledger.clients.read(&id, |row| row.handled).unwrap_or(u64::MAX);
         let Some(inputs) = self.own.inputs.get_mut(&id) else { return };
         inputs.held.retain(|held| held.number > handled);
-        let mut given_up = Vec::new();
-        for held in &mut inputs.held {
-            // Only the first can have caused the crash; the others wait behind it.
-            held.deliveries += 1;
-            if held.deliveries > DELIVERIES {
-                given_up.push(held.number);
-            } else {
-                let msg = ClientMsg::Input { number: held.number, input: held.input.clone() };
-                self.ctx.directory.clients.cast(&id, msg);
-            }
+        // Only the first can have caused the crash; the others wait behind it.
+        let now = self.ctx.now();
+        let given_up = inputs.held.pop_front_if(|first| !first.deliveries.again(now));
+        for held in &inputs.held {
+            let msg = ClientMsg::Input { number: held.number, input: held.input.clone() };
+            self.ctx.directory.clients.cast(&id, msg);
         }
-        let mut answers = Vec::new();
-        inputs.held.retain(|held| {
-            let drop = given_up.contains(&held.number);
-            if let (true, ClientInput::Request { client, request, .. }) = (drop, &held.input) {
-                answers.push((*client, request.clone()));
+        if let Some(Held { number, input, .. }) = given_up {
+            tracing::error!(client = %id, number, "a Client crashed over the same input twice");
+            metrics::counter!("tandem_client_inputs_given_up_total").increment(1);
+            if let ClientInput::Request { client, request, .. } = input {
+                let sorry = refuse(ErrorCode::Internal, "something of ours failed; this was not done");
+                self.answer(client, request, sorry);
             }
-            !drop
-        });
-        for (socket, request) in answers {
-            self.answer(socket, request, refuse(ErrorCode::Internal, "something of ours failed; this was not done"));
         }
     }
 

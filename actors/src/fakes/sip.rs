@@ -12,11 +12,11 @@ use crate::model::cause::Cause;
 use crate::model::ids::{DialogId, Epoch, ListenerId, TrunkId};
 use crate::model::media::{Codec, Direction};
 use crate::model::negotiate::{AudioAnswer, AudioOffer, Capabilities};
-use crate::ports::Fenced;
 use crate::ports::sip::{
     DialogEvent, DialogPhase, DialogSnapshot, IncomingInvite, MediaAddress, MediaToward, OutgoingInvite,
     RegisterAnswer, RegisterRequest, SipCommand, SipEvent, SipPort,
 };
+use crate::ports::{Deliveries, Fenced};
 
 /// An order that was carried out.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,11 +43,29 @@ pub struct FakeDialog {
     /// Our last description sent in a final response or offer.
     pub local: Option<AudioOffer>,
     epoch: Epoch,
+    /// Of the request that waits for the leg: the INVITE, or a re-INVITE.
+    waits: Option<Deliveries>,
+}
+
+impl FakeDialog {
+    /// An incarnation asks for what waits: it is delivered once more, or answered 500.
+    fn delivered_again(&mut self) -> bool {
+        let given_up = self.waits.as_mut().is_some_and(|deliveries| !deliveries.again(now()));
+        if given_up {
+            self.waits = None;
+            if self.snapshot.pending.take().is_none() {
+                self.snapshot.phase = DialogPhase::Ended(Cause::internal("two crashes over one INVITE"));
+            }
+        }
+        !given_up
+    }
 }
 
 #[derive(Default)]
 struct Core {
     dialogs: HashMap<DialogId, FakeDialog>,
+    poison: Option<fn(&SipCommand) -> bool>,
+    given_up: Vec<DialogId>,
     orders: Vec<SipOrder>,
     repeated: u64,
     fenced: u64,
@@ -126,8 +144,14 @@ impl FakeSip {
             remote: invite.offer.clone().map(Box::new),
             last_order: 0,
         };
-        let record =
-            FakeDialog { snapshot, invite: None, incoming: Some(invite.clone()), local: None, epoch: Epoch::default() };
+        let record = FakeDialog {
+            snapshot,
+            invite: None,
+            incoming: Some(invite.clone()),
+            local: None,
+            epoch: Epoch::default(),
+            waits: Some(Deliveries::first(now())),
+        };
         lock(&self.core).dialogs.insert(dialog, record);
         self.brain.sip(SipEvent::Incoming(Box::new(invite)));
         dialog
@@ -181,12 +205,23 @@ impl FakeSip {
         let offer = offer.map(Box::new);
         self.change(dialog, |record| {
             record.snapshot.pending = Some((request, offer.clone()));
+            record.waits = Some(Deliveries::first(now()));
             if offer.is_some() {
                 record.snapshot.remote = offer.clone();
             }
         });
         self.tell(dialog, DialogEvent::Reoffered { request, offer });
         request
+    }
+
+    /// From now on whoever gives such an order about a request that waits panics over it.
+    pub fn poison(&self, order: fn(&SipCommand) -> bool) {
+        lock(&self.core).poison = Some(order);
+    }
+
+    /// The dialogs in which the core answered a request 500 itself, after two crashes over it.
+    pub fn given_up(&self) -> Vec<DialogId> {
+        lock(&self.core).given_up.clone()
     }
 
     /// Any other event in a dialog.
@@ -283,6 +318,10 @@ impl FakeSip {
     }
 }
 
+fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 impl SipPort for FakeSip {
     fn order(&self, dialog: DialogId, epoch: Epoch, order: u64, command: SipCommand) -> Result<(), Fenced> {
         let mut core = lock(&self.core);
@@ -300,19 +339,28 @@ impl SipPort for FakeSip {
                 incoming: None,
                 local: Some(invite.offer.clone()),
                 epoch,
+                waits: None,
             });
         }
+        let poison = core.poison;
         let Some(record) = core.dialogs.get_mut(&dialog) else { return Ok(()) };
         if epoch < record.epoch {
             core.fenced += 1;
             return Err(Fenced);
         }
+        assert!(
+            record.waits.is_none() || !poison.is_some_and(|poison| poison(&command)),
+            "the request is poison to whoever answers it"
+        );
         record.epoch = epoch;
         if order <= record.snapshot.last_order {
             core.repeated += 1;
             return Ok(());
         }
         record.snapshot.last_order = order;
+        if !matches!(command, SipCommand::Adopt(_)) {
+            record.waits = None;
+        }
         let mut event = None;
         match &command {
             SipCommand::Adopt(leg) => record.snapshot.leg = Some(*leg),
@@ -353,7 +401,31 @@ impl SipPort for FakeSip {
     }
 
     fn snapshot(&self, dialog: DialogId) -> Option<DialogSnapshot> {
-        self.dialog(dialog).map(|record| record.snapshot)
+        let mut core = lock(&self.core);
+        let record = core.dialogs.get_mut(&dialog)?;
+        let (delivered, snapshot) = (record.delivered_again(), record.snapshot.clone());
+        if !delivered {
+            core.given_up.push(dialog);
+        }
+        Some(snapshot)
+    }
+
+    fn unadopted(&self) -> Vec<DialogId> {
+        let nobodys = |record: &FakeDialog| {
+            let early = matches!(record.snapshot.phase, DialogPhase::Early { .. });
+            early && record.incoming.is_some() && record.snapshot.leg.is_none()
+        };
+        self.dialogs().into_iter().filter(|(_, record)| nobodys(record)).map(|(id, _)| id).collect()
+    }
+
+    fn deliver_again(&self, dialog: DialogId) -> Option<Box<IncomingInvite>> {
+        let mut core = lock(&self.core);
+        let record = core.dialogs.get_mut(&dialog)?;
+        if record.delivered_again() {
+            return record.incoming.clone().map(Box::new);
+        }
+        core.given_up.push(dialog);
+        None
     }
 
     fn answer_register(&self, request: u64, answer: RegisterAnswer) {

@@ -21,9 +21,16 @@ pub trait SipPort: Send + Sync + 'static {
     /// # Errors
     /// [`Fenced`] when a later epoch has spoken for this dialog.
     fn order(&self, dialog: DialogId, epoch: Epoch, order: u64, command: SipCommand) -> Result<(), Fenced>;
-    /// What the core knows of a dialog; `None` once it is forgotten (an ended dialog is kept until [`SipCommand::Forget`],
-    /// at most 64*T1).
+    /// What the core knows of a dialog, for the next incarnation of its leg; `None` once it is forgotten (an ended dialog is
+    /// kept until [`SipCommand::Forget`], at most 64*T1). What waits for the leg (an INVITE it has not begun to answer, a
+    /// re-INVITE, an UPDATE) is so delivered once more, and counted: after the second crash over it the core answers 500 itself,
+    /// and the snapshot says so.
     fn snapshot(&self, dialog: DialogId) -> Option<DialogSnapshot>;
+    /// The INVITEs that no leg has adopted yet. Asked by a CallSupervisor that was restarted, since events die with a mailbox.
+    fn unadopted(&self) -> Vec<DialogId>;
+    /// An INVITE of [`SipPort::unadopted`] once more; counted as [`SipPort::snapshot`] does. `None` when it was adopted or is
+    /// over, or has just been answered 500 after the second crash over it.
+    fn deliver_again(&self, dialog: DialogId) -> Option<Box<IncomingInvite>>;
     /// Answers a REGISTER that was delivered as [`SipEvent::Register`].
     fn answer_register(&self, request: u64, answer: RegisterAnswer);
     /// Sends a REGISTER of ours for a trunk (`expires` zero: un-register). The outcome comes as

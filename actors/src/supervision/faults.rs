@@ -4,13 +4,13 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
-use dashmap::DashSet;
+use dashmap::DashMap;
 
 use super::Kind;
 
 /// The switch. Clones share what is armed.
 #[derive(Clone, Default)]
-pub struct Faults(Option<Arc<DashSet<(Kind, String)>>>);
+pub struct Faults(Option<Arc<DashMap<(Kind, String), u32>>>);
 
 impl Faults {
     /// Nothing can ever be armed: [`Faults::check`] costs one branch.
@@ -25,7 +25,12 @@ impl Faults {
 
     /// Makes the actor of this kind and id panic at its next message, once. `false` where nothing can be armed.
     pub fn arm(&self, kind: Kind, id: &dyn Display) -> bool {
-        self.0.as_ref().is_some_and(|armed| armed.insert((kind, id.to_string())))
+        self.arm_times(kind, id, 1)
+    }
+
+    /// As [`Faults::arm`], at each of its next `times` messages, whichever incarnation hears them.
+    pub fn arm_times(&self, kind: Kind, id: &dyn Display, times: u32) -> bool {
+        self.0.as_ref().is_some_and(|armed| armed.insert((kind, id.to_string()), times).is_none())
     }
 
     /// The first thing every `handle` does.
@@ -41,10 +46,17 @@ impl Faults {
 }
 
 #[cold]
-fn fire(armed: &DashSet<(Kind, String)>, kind: Kind, id: &dyn Display) {
-    if !armed.is_empty() && armed.remove(&(kind, id.to_string())).is_some() {
-        panic!("fault injected into {kind} {id}");
+fn fire(armed: &DashMap<(Kind, String), u32>, kind: Kind, id: &dyn Display) {
+    if armed.is_empty() {
+        return;
     }
+    let key = (kind, id.to_string());
+    match armed.get_mut(&key) {
+        Some(mut left) => *left = left.saturating_sub(1),
+        None => return,
+    }
+    armed.remove_if(&key, |_, left| *left == 0);
+    panic!("fault injected into {kind} {id}");
 }
 
 #[cfg(test)]
@@ -61,6 +73,14 @@ mod tests {
         faults.check(Kind::SipLeg, &"call-1");
         assert!(std::panic::catch_unwind(AssertUnwindSafe(|| faults.check(Kind::Call, &"call-1"))).is_err());
         faults.check(Kind::Call, &"call-1");
+    }
+
+    #[test]
+    fn an_actor_armed_twice_panics_twice() {
+        let faults = Faults::armable();
+        assert!(faults.arm_times(Kind::Call, &"call-1", 2));
+        let panics = || std::panic::catch_unwind(AssertUnwindSafe(|| faults.check(Kind::Call, &"call-1"))).is_err();
+        assert_eq!([panics(), panics(), panics()], [true, true, false]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod crashes;
 mod endurance;
 mod ivr;
+mod redelivery;
 mod rooms;
 mod rtc_to_sip;
 mod sip_to_rtc;

@@ -178,6 +178,21 @@ async fn a_crash_loses_no_event_and_no_number() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn only_the_request_that_kills_twice_is_given_up_and_those_behind_it_are_carried_out() {
+    let world = World::start(Settings::default()).await;
+    let alice = log_in(&world, "alice").await;
+    assert!(world.tree.arm_times(Kind::Client, &alice, 2));
+    let [poison, behind, last] = [(); 3].map(|()| world.client.request(alice, Request::Ping {}));
+    let reply = world.find("its reply", |world| world.client.reply(alice, &poison)).await;
+    assert!(matches!(reply, Reply::Error { code: ErrorCode::Internal, .. }), "{reply:?}");
+    for request in [behind, last] {
+        let reply = world.find("a reply", |world| world.client.reply(alice, &request)).await;
+        assert!(matches!(reply, Reply::Done {}), "{reply:?}");
+    }
+    assert_eq!(world.meter.count("tandem_client_inputs_given_up_total", None), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn replies_come_in_the_order_of_the_requests() {
     let world = World::start(Settings::default()).await;
     let (alice, _bob) = (log_in(&world, "alice").await, log_in(&world, "bob").await);

@@ -7,6 +7,7 @@ use tandem_actors::model::cause::{Blame, Cause};
 use tandem_actors::model::ids::LegId;
 use tandem_actors::model::media::Digit;
 use tandem_actors::model::negotiate::{AudioAnswer, AudioOffer, is_private};
+use tandem_actors::ports::Deliveries;
 use tandem_actors::ports::sip::DialogEvent;
 use tokio::time::Instant;
 
@@ -62,6 +63,7 @@ pub(super) struct Held {
     pub invite: bool,
     pub cseq: u32,
     pub offered: bool,
+    pub deliveries: Deliveries,
 }
 
 /// RFC 4028: who refreshes, and when something is due.

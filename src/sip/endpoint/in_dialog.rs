@@ -4,6 +4,7 @@
 use tandem_actors::model::cause::Cause;
 use tandem_actors::model::media::Digit;
 use tandem_actors::model::negotiate::AudioAnswer;
+use tandem_actors::ports::Deliveries;
 use tandem_actors::ports::sip::DialogEvent;
 use tokio::time::Instant;
 
@@ -216,7 +217,9 @@ impl Core {
                     dialog.remote = offer.clone();
                 }
                 if let Some(established) = &mut dialog.established {
-                    established.held = Some(Held { request, key, invite, cseq: names.cseq, offered: offer.is_some() });
+                    let deliveries = Deliveries::first(now.into_std());
+                    let (cseq, offered) = (names.cseq, offer.is_some());
+                    established.held = Some(Held { request, key, invite, cseq, offered, deliveries });
                     if let Some(target) = target {
                         established.record.target = target;
                     }

@@ -4,6 +4,7 @@ use tandem_actors::model::address::{AppHeaders, NameAddr as Named, SipOrigin, Si
 use tandem_actors::model::cause::Cause;
 use tandem_actors::model::ids::LegId;
 use tandem_actors::model::negotiate::{AudioAnswer, AudioOffer};
+use tandem_actors::ports::Deliveries;
 use tandem_actors::ports::sip::{DialogEvent, IncomingInvite};
 use tokio::time::Instant;
 
@@ -31,14 +32,37 @@ pub(super) struct Incoming {
     offered: bool,
     /// The last provisional status above 100.
     pub progress: Option<u16>,
-    adopt_by: Option<Instant>,
+    stage: Stage,
     ring_refresh: Option<Instant>,
     session: Option<SessionTimer>,
 }
 
+/// How far the brain has come with an INVITE.
+#[derive(Debug)]
+enum Stage {
+    /// No leg has adopted it: kept to be delivered again, answered 500 at this time.
+    Unadopted(Box<IncomingInvite>, Deliveries, Instant),
+    /// A leg has adopted it and has ordered nothing else.
+    Adopted(Deliveries),
+    /// Its leg got on with it, or it is over.
+    Decided,
+}
+
 impl Incoming {
     pub fn deadline(&self) -> Option<Instant> {
-        [self.adopt_by, self.ring_refresh].into_iter().flatten().min()
+        let adopt_by = match &self.stage {
+            Stage::Unadopted(_, _, at) => Some(*at),
+            Stage::Adopted(_) | Stage::Decided => None,
+        };
+        [adopt_by, self.ring_refresh].into_iter().flatten().min()
+    }
+
+    /// It is delivered once more; `false` after the second crash over it.
+    pub fn again(&mut self, now: Instant) -> bool {
+        match &mut self.stage {
+            Stage::Unadopted(_, deliveries, _) | Stage::Adopted(deliveries) => deliveries.again(now.into_std()),
+            Stage::Decided => true,
+        }
     }
 }
 
@@ -121,14 +145,14 @@ impl Core {
             return;
         };
         let trunk = self.trunk_at(flow);
-        let incoming = Incoming {
+        let mut incoming = Incoming {
             key,
             contact: request_user(request),
             trunk,
             cseq: names.cseq,
             offered: offer.is_some(),
             progress: None,
-            adopt_by: Some(now + DECISION),
+            stage: Stage::Decided,
             ring_refresh: None,
             session: SessionTimer::asked(request, now),
             record,
@@ -160,6 +184,7 @@ impl Core {
             offer: offer.as_deref().cloned(),
         };
         tracing::info!(dialog = %id, call_id = %names.call_id, "an INVITE came");
+        incoming.stage = Stage::Unadopted(Box::new(event.clone()), Deliveries::first(now.into_std()), now + DECISION);
         if let Some(server) = self.servers.get_mut(&key) {
             server.dialog = Some(id);
         }
@@ -230,8 +255,8 @@ impl Core {
     pub(super) fn incoming_tick(&mut self, id: DialogId, now: Instant) {
         let Some(Dialog { side: Side::Uas(incoming), .. }) = self.dialogs.get_mut(&id) else { return };
         let key = incoming.key;
-        if incoming.adopt_by.is_some_and(|at| now >= at) {
-            incoming.adopt_by = None;
+        if matches!(incoming.stage, Stage::Unadopted(_, _, at) if now >= at) {
+            incoming.stage = Stage::Decided;
             metrics::dropped("undecided");
             self.refuse(key, 500, now);
             self.end(id, Cause::internal("no leg adopted the INVITE in time"), now);
@@ -250,13 +275,66 @@ impl Core {
         }
     }
 
+    /// The INVITEs that no leg has adopted.
+    pub(super) fn unadopted(&self) -> Vec<DialogId> {
+        let waits = |dialog: &Dialog| match &dialog.side {
+            Side::Uas(incoming) => dialog.ended.is_none() && matches!(incoming.stage, Stage::Unadopted(..)),
+            Side::Uac(_) => false,
+        };
+        self.dialogs.iter().filter(|(_, dialog)| waits(dialog)).map(|(id, _)| *id).collect()
+    }
+
+    /// One of them once more; `None` when it no longer waits, or was answered 500 just now.
+    pub(super) fn deliver_again(&mut self, id: DialogId, now: Instant) -> Option<Box<IncomingInvite>> {
+        let incoming = self.incoming_mut(id)?;
+        if !incoming.again(now) {
+            self.give_up_invite(id, now);
+            return None;
+        }
+        match &incoming.stage {
+            Stage::Unadopted(invite, _, _) => Some(invite.clone()),
+            Stage::Adopted(_) | Stage::Decided => None,
+        }
+    }
+
+    /// The brain crashed over it twice: 500, before it takes the brain down.
+    fn give_up_invite(&mut self, id: DialogId, now: Instant) {
+        let Some(incoming) = self.incoming_mut(id) else { return };
+        incoming.stage = Stage::Decided;
+        let key = incoming.key;
+        metrics::given_up("INVITE");
+        tracing::error!(dialog = %id, "two crashes over one INVITE: it is answered 500");
+        self.refuse(key, 500, now);
+        self.end(id, Cause::internal("two crashes over one INVITE"), now);
+    }
+
+    /// The next incarnation of a dialog's leg asks: what waits is delivered once more, or answered 500 after the second crash.
+    pub(super) fn resumed(&mut self, id: DialogId, now: Instant) {
+        if let Some(incoming) = self.incoming_mut(id) {
+            if !incoming.again(now) {
+                self.give_up_invite(id, now);
+            }
+            return;
+        }
+        let Some(held) = self.established_mut(id).and_then(|established| established.held.as_mut()) else { return };
+        if !held.deliveries.again(now.into_std()) {
+            let (request, method) = (held.request, if held.invite { "INVITE" } else { "UPDATE" });
+            metrics::given_up(method);
+            tracing::error!(dialog = %id, method, "two crashes over one offer: it is answered 500");
+            self.reject_reoffer(id, request, 500, now);
+        }
+    }
+
     /// A leg takes the INVITE.
     pub(super) fn adopt(&mut self, id: DialogId, leg: LegId) {
         let Some(dialog) = self.dialogs.get_mut(&id) else { return };
         dialog.leg = Some(leg);
         let ended = dialog.ended.as_ref().map(|(cause, _)| cause.clone());
         if let Side::Uas(incoming) = &mut dialog.side {
-            incoming.adopt_by = None;
+            incoming.stage = match std::mem::replace(&mut incoming.stage, Stage::Decided) {
+                Stage::Unadopted(_, deliveries, _) | Stage::Adopted(deliveries) => Stage::Adopted(deliveries),
+                Stage::Decided => Stage::Decided,
+            };
         }
         // Cancelled before anybody had it: the leg hears the end now.
         if let Some(cause) = ended {
@@ -275,6 +353,7 @@ impl Core {
     ) -> bool {
         let status = if (101..200).contains(&status) { status } else { 180 };
         let Some(incoming) = self.incoming_mut(id) else { return false };
+        incoming.stage = Stage::Decided;
         incoming.progress = Some(status);
         incoming.ring_refresh = Some(now + RING_REFRESH);
         let (key, user, flow) = (incoming.key, incoming.contact.clone(), incoming.record.flow);

@@ -7,7 +7,8 @@ use tandem_actors::model::address::Transport;
 use tandem_actors::model::ids::{DialogId, Epoch, ListenerId, TrunkId};
 use tandem_actors::ports::Fenced;
 use tandem_actors::ports::sip::{
-    Destination, DialogPhase, DialogSnapshot, MediaAddress, MediaToward, RegisterAnswer, SipCommand, SipPort,
+    Destination, DialogPhase, DialogSnapshot, IncomingInvite, MediaAddress, MediaToward, RegisterAnswer, SipCommand,
+    SipPort,
 };
 use tokio::time::Instant;
 
@@ -22,7 +23,16 @@ impl SipPort for SipCore {
         self.shared().with(|core, now| core.order(dialog, epoch, order, command, now))
     }
     fn snapshot(&self, dialog: DialogId) -> Option<DialogSnapshot> {
-        self.shared().with(|core, _| core.snapshot(dialog))
+        self.shared().with(|core, now| {
+            core.resumed(dialog, now);
+            core.snapshot(dialog)
+        })
+    }
+    fn unadopted(&self) -> Vec<DialogId> {
+        self.shared().with(|core, _| core.unadopted())
+    }
+    fn deliver_again(&self, dialog: DialogId) -> Option<Box<IncomingInvite>> {
+        self.shared().with(|core, now| core.deliver_again(dialog, now))
     }
     fn answer_register(&self, request: u64, answer: RegisterAnswer) {
         self.shared().with(|core, now| core.register_answered(request, &answer, now));

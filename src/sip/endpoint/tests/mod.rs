@@ -3,6 +3,7 @@
 
 mod listening;
 mod pair;
+mod redelivery;
 mod requests;
 mod trunks;
 
@@ -43,6 +44,8 @@ enum Manner {
     Rejects,
     /// 180 and nothing more.
     Rings,
+    /// Answers calls, and leaves re-offers undecided.
+    Stalls,
     /// Leaves everything undecided.
     Sleeps,
 }
@@ -99,16 +102,18 @@ impl Brain for Scripted {
             self.order(dialog, SipCommand::Adopt(LegId(1)));
             match self.manner {
                 Manner::Rejects => self.order(dialog, SipCommand::Reject { cause: Cause::busy(), warning: None }),
-                Manner::Answers | Manner::Rings => {
+                Manner::Answers | Manner::Stalls | Manner::Rings => {
                     self.order(dialog, SipCommand::Progress { status: 180, answer: None, headers: headers.clone() });
-                    if self.manner == Manner::Answers {
+                    if self.manner != Manner::Rings {
                         self.order(dialog, SipCommand::Answer { description: Box::new(offer(2)), headers });
                     }
                 }
                 Manner::Sleeps => {}
             }
         }
-        if let SipEvent::Dialog { dialog, event: DialogEvent::Reoffered { request, .. }, .. } = &event {
+        if let SipEvent::Dialog { dialog, event: DialogEvent::Reoffered { request, .. }, .. } = &event
+            && self.manner != Manner::Stalls
+        {
             let command = SipCommand::AnswerReoffer { request: *request, description: Box::new(offer(3)) };
             self.order(*dialog, command);
         }

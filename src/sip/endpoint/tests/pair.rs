@@ -88,7 +88,7 @@ async fn every_call_ends_clean_whatever_the_link_loses_doubles_and_reorders() {
                     pair.b.1.order(dialog, SipCommand::Hangup(Cause::expired()));
                 }
             }
-            Manner::Rejects | Manner::Sleeps => {}
+            Manner::Rejects | Manner::Stalls | Manner::Sleeps => {}
         }
         until("the end", || !pair.a.1.ended().is_empty()).await;
         if manner == Manner::Answers {

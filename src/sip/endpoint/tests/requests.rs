@@ -4,9 +4,9 @@ use super::super::super::config::BindError;
 use super::*;
 
 /// A core alone: text in, texts out.
-struct Bench {
-    core: SipCore,
-    brain: Arc<Scripted>,
+pub(super) struct Bench {
+    pub core: SipCore,
+    pub brain: Arc<Scripted>,
     sent: Arc<Mutex<Vec<String>>>,
 }
 
@@ -21,14 +21,14 @@ impl Wire for Tape {
 }
 
 impl Bench {
-    fn new(manner: Manner, config: SipConfig) -> Self {
+    pub fn new(manner: Manner, config: SipConfig) -> Self {
         let (brain, sent) = (Scripted::new(manner), Arc::new(Mutex::default()));
         let tape = Tape(Arc::clone(&sent));
         let core = core_at(1, config, &brain, |_| Box::new(tape));
         Self { core, brain, sent }
     }
     /// Sends a request from 192.0.2.7 and gives what came back, first lines only.
-    fn ask(&self, method: &str, changes: &[(&str, &str)]) -> Vec<String> {
+    pub fn ask(&self, method: &str, changes: &[(&str, &str)]) -> Vec<String> {
         let cseq = format!("1 {method}");
         let mut headers = vec![
             ("Via", "SIP/2.0/UDP 192.0.2.7;branch=z9hG4bK1"),
@@ -56,12 +56,16 @@ impl Bench {
         text.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
         self.raw(text)
     }
+    /// What was sent since it was asked last.
+    pub fn heard(&self) -> Vec<String> {
+        std::mem::take(&mut self.sent.lock().expect("the tape"))
+    }
     fn raw(&self, text: String) -> Vec<String> {
         self.sent.lock().expect("the tape").clear();
         self.core.shared().datagram(Flow::udp(0, SocketAddr::from(([192, 0, 2, 7], 5060))), Bytes::from(text));
         self.sent.lock().expect("the tape").clone()
     }
-    fn codes(answers: &[String]) -> Vec<u16> {
+    pub fn codes(answers: &[String]) -> Vec<u16> {
         answers.iter().filter_map(|text| text.get(8..11)?.parse().ok()).collect()
     }
 }
