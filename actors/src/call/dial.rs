@@ -121,7 +121,7 @@ fn leg(
     ordered.extend(codecs.iter().filter(|codec| !ordered.contains(codec)).copied().collect::<Vec<_>>());
     let party = Party::new(By::SipOut, name);
     let near = call.a.as_ref().map(|a| a.media);
-    let side = LegSide::Sip(Box::new(SipState::uac(to, caller, call.headers.clone(), ordered)));
+    let side = LegSide::Sip(Box::new(SipState::uac(to, caller, call.headers.clone(), call.max_forwards, ordered)));
     let leg = LegCheckpoint::new(call.call, party.leg, party.media, near, side);
     Dialled::Leg { party: Box::new(party), leg: Box::new(leg), ring, line }
 }

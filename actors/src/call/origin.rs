@@ -10,7 +10,7 @@ use crate::invitation::content::{Content, REFUSED_JOINED, REFUSED_NOT_JSON};
 use crate::leg::rtc::phase::RtcState;
 use crate::leg::sip::phase::SipState;
 use crate::leg::{LegCheckpoint, LegSide};
-use crate::model::address::{AppHeaders, CallerId, NameAddr, SipOrigin, Target};
+use crate::model::address::{AppHeaders, CallerId, MaxForwards, NameAddr, SipOrigin, Target};
 use crate::model::cause::Cause;
 use crate::model::ids::{CallId, RoomId, SubscriberId};
 use crate::model::media::Codec;
@@ -46,6 +46,7 @@ pub fn incoming(ctx: &Ctx, invite: IncomingInvite) -> NewCall {
     new.from = shown(invite.asserted.as_ref().unwrap_or(&invite.from));
     new.to = invite.request_uri.user().unwrap_or(&invite.request_uri.0).to_owned();
     new.headers = invite.headers.clone();
+    new.max_forwards = invite.max_forwards.forwarded();
     new.goal = goal;
     let party = Party::new(By::SipIn, new.from.number.clone());
     let side = LegSide::Sip(Box::new(SipState::uas(Box::new(invite), codecs)));
@@ -177,6 +178,7 @@ fn blank(ctx: &Ctx, call: CallId, kind: CallKind) -> CallCheckpoint {
         to: String::new(),
         headers: AppHeaders::default(),
         answer_headers: AppHeaders::default(),
+        max_forwards: MaxForwards::default(),
         goal: Err(Cause::internal("a call without a goal")),
         started_at: now,
         answered_at: None,

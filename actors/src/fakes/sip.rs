@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Events, lock};
-use crate::model::address::{AppHeaders, NameAddr, SipOrigin, SipUri, Transport};
+use crate::model::address::{AppHeaders, MaxForwards, NameAddr, SipOrigin, SipUri, Transport};
 use crate::model::cause::Cause;
 use crate::model::ids::{DialogId, Epoch, ListenerId, TrunkId};
 use crate::model::media::{Codec, Direction};
@@ -130,6 +130,7 @@ impl FakeSip {
             to: NameAddr { display: String::new(), uri: uri(to) },
             asserted: None,
             headers: AppHeaders::default(),
+            max_forwards: MaxForwards::default(),
             offer: Some(Self::phone_offer(4000, Direction::SendRecv)),
         }
     }

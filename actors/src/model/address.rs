@@ -1,5 +1,6 @@
 //! Who is called and who calls: SIP URIs as text that was checked by the wire core, application headers, caller identity.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -102,6 +103,31 @@ pub struct Contact {
     pub transport: Transport,
     /// Our listener that heard it.
     pub listener: super::ids::ListenerId,
+}
+
+/// How many hops a request may still take (Max-Forwards, RFC 3261 §20.22).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct MaxForwards(pub u8);
+
+impl Default for MaxForwards {
+    /// Of a request that begins with us, or that came without (RFC 3261 §8.1.1.6, §16.6 step 3).
+    fn default() -> Self {
+        Self(70)
+    }
+}
+
+impl MaxForwards {
+    /// Of the request that goes on where this one came to: a B2BUA is a hop, or a loop through it would never end (RFC 7332). At
+    /// 0 no request gets so far: the SIP core answers it 483.
+    pub fn forwarded(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+}
+
+impl fmt::Display for MaxForwards {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// The caller as the callee is shown.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Fenced;
-use crate::model::address::{AppHeaders, CallerId, Contact, NameAddr, SipOrigin, SipUri, Transport};
+use crate::model::address::{AppHeaders, CallerId, Contact, MaxForwards, NameAddr, SipOrigin, SipUri, Transport};
 use crate::model::cause::Cause;
 use crate::model::ids::{DialogId, Epoch, LegId, ListenerId, SubscriberId, TrunkId};
 use crate::model::media::Digit;
@@ -82,6 +82,8 @@ pub struct OutgoingInvite {
     pub caller: CallerId,
     /// Application headers.
     pub headers: AppHeaders,
+    /// How far it may go.
+    pub max_forwards: MaxForwards,
     /// Our offer.
     pub offer: AudioOffer,
 }
@@ -219,6 +221,8 @@ pub struct IncomingInvite {
     pub asserted: Option<NameAddr>,
     /// Application headers.
     pub headers: AppHeaders,
+    /// How far it may still go; never 0.
+    pub max_forwards: MaxForwards,
     /// The offer; `None` asks us for one in the 200.
     pub offer: Option<AudioOffer>,
 }

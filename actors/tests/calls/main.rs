@@ -2,6 +2,7 @@
 
 mod crashes;
 mod endurance;
+mod hops;
 mod ivr;
 mod redelivery;
 mod rooms;

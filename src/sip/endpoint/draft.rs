@@ -2,6 +2,7 @@
 //! repetition with credentials are made of the same parts (RFC 3261 §9.1, §17.1.1.3, §22.2).
 
 use bytes::Bytes;
+use tandem_actors::model::address::MaxForwards;
 
 use super::super::message::write::Writer;
 use super::super::message::{HeaderName, Method};
@@ -16,6 +17,8 @@ pub(super) struct Draft {
     pub to: String,
     pub call_id: String,
     pub cseq: u32,
+    /// Of its ACK and CANCEL as well.
+    pub max_forwards: MaxForwards,
     /// User part of our Contact, where the request has one.
     pub contact: Option<String>,
     /// Further headers.
@@ -33,7 +36,7 @@ impl Draft {
             writer.header(HeaderName::Route, route);
         }
         writer
-            .header(HeaderName::MaxForwards, 70)
+            .header(HeaderName::MaxForwards, self.max_forwards)
             .header(HeaderName::From, &self.from)
             .header(HeaderName::To, to)
             .header(HeaderName::CallId, &self.call_id)
@@ -69,6 +72,7 @@ impl Draft {
             to: self.to.clone(),
             call_id: self.call_id.clone(),
             cseq: self.cseq,
+            max_forwards: self.max_forwards,
             contact: None,
             headers: reason.map(|reason| (HeaderName::Reason, reason)).into_iter().collect(),
             content_type: "",

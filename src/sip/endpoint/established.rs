@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use tandem_actors::model::address::MaxForwards;
 use tandem_actors::model::cause::{Blame, Cause};
 use tandem_actors::model::ids::LegId;
 use tandem_actors::model::media::Digit;
@@ -358,6 +359,7 @@ impl Core {
             to: record.remote.clone(),
             call_id: record.call_id.clone(),
             cseq,
+            max_forwards: MaxForwards::default(),
             contact,
             headers: Vec::new(),
             content_type: "",
@@ -376,6 +378,7 @@ impl Core {
             to: record.remote.clone(),
             call_id: record.call_id.clone(),
             cseq: invite.cseq,
+            max_forwards: MaxForwards::default(),
             contact: None,
             headers: invite.credentials(),
             content_type: "",

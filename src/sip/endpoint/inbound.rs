@@ -1,6 +1,6 @@
 //! An INVITE that came, up to our final response (RFC 3261 §8.2, §13.3), and its CANCEL (§9.2).
 
-use tandem_actors::model::address::{AppHeaders, NameAddr as Named, SipOrigin, SipUri};
+use tandem_actors::model::address::{AppHeaders, MaxForwards, NameAddr as Named, SipOrigin, SipUri};
 use tandem_actors::model::cause::Cause;
 use tandem_actors::model::ids::LegId;
 use tandem_actors::model::negotiate::{AudioAnswer, AudioOffer};
@@ -87,8 +87,9 @@ impl Core {
         let Some(server) = self.servers.get(&key) else { return };
         let request = &server.request;
         let hops = request.get(HeaderName::MaxForwards).and_then(|value| view::number(trim(&value), 255));
-        if hops == Some(0) {
-            // A B2BUA in a loop is a loop all the same (RFC 7332 §3.1).
+        let max_forwards = hops.and_then(|hops| u8::try_from(hops).ok()).map_or_else(MaxForwards::default, MaxForwards);
+        if max_forwards == MaxForwards(0) {
+            // A B2BUA in a loop is a loop all the same (RFC 7332).
             self.refuse(key, 483, now);
             return;
         }
@@ -181,6 +182,7 @@ impl Core {
             },
             origin,
             headers: app_headers(request),
+            max_forwards,
             offer: offer.as_deref().cloned(),
         };
         tracing::info!(dialog = %id, call_id = %names.call_id, "an INVITE came");

@@ -151,6 +151,7 @@ impl Core {
             to,
             call_id: new_call_id(),
             cseq: u32::from(rand::random::<u16>()) + 1,
+            max_forwards: invite.max_forwards,
             contact: Some(contact),
             headers,
             content_type: SDP,

@@ -1,5 +1,6 @@
 //! Towards trunks: REGISTER and OPTIONS of ours (RFC 3261 §10.2, §11.1). When to send them is the Trunk actor's.
 
+use tandem_actors::model::address::MaxForwards;
 use tandem_actors::ports::sip::SipEvent;
 use tokio::time::Instant;
 
@@ -65,6 +66,7 @@ impl Core {
             to: aor,
             call_id: state.call_id.clone(),
             cseq,
+            max_forwards: MaxForwards::default(),
             contact: Some(user),
             headers: vec![(HeaderName::Expires, expires.to_string())],
             content_type: "",
@@ -130,6 +132,7 @@ impl Core {
             from: format!("<sip:{user}{at}{domain}>;tag={}", new_tag()),
             call_id: new_call_id(),
             cseq: 1,
+            max_forwards: MaxForwards::default(),
             contact: Some(user),
             headers: vec![(HeaderName::Accept, SDP.into())],
             content_type: "",

@@ -131,8 +131,9 @@ impl CallCheckpoint {
 fn refusal(cause: &Cause) -> Cause {
     let status = match cause.status {
         0..=399 => 480,
-        // Our credentials at the callee's side were wrong, or its dialog broke: a gateway's failure (RFC 3261 §21.5.3).
-        401 | 407 | 481 | 482 | 483 | 491 => 502,
+        // Our credentials at the callee's side were wrong, or its dialog broke: a gateway's failure (RFC 3261 §21.5.3). Not
+        // so 483: the hops are those of the caller's INVITE.
+        401 | 407 | 481 | 482 | 491 => 502,
         other => other,
     };
     Cause { status, ..cause.clone() }

@@ -6,7 +6,7 @@ use super::*;
 use crate::call::{ClientAction, InvitationReport};
 use crate::flow::FlowReport;
 use crate::leg::LegEnd;
-use crate::model::address::{CallerId, Target};
+use crate::model::address::{CallerId, MaxForwards, Target};
 use crate::model::ids::{CallId, ClientId, InvitationId, RoomId, ServiceId, UserId};
 use crate::model::media::Codec;
 use crate::ports::media::MediaEventKind;
@@ -21,6 +21,7 @@ fn call(goal: Target) -> CallCheckpoint {
         to: "alice".into(),
         headers: AppHeaders::default(),
         answer_headers: AppHeaders::default(),
+        max_forwards: MaxForwards::default(),
         goal: Ok(goal),
         started_at: now,
         answered_at: None,

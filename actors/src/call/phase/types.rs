@@ -10,7 +10,7 @@ use crate::control::PhoneCallState;
 use crate::flow::FlowReport;
 use crate::invitation::CallOutcome;
 use crate::leg::{LegCheckpoint, LegOrder, LegReport};
-use crate::model::address::{AppHeaders, CallerId, Target};
+use crate::model::address::{AppHeaders, CallerId, MaxForwards, Target};
 use crate::model::cause::Cause;
 use crate::model::ids::{CallId, ClientId, InvitationId, LegId, MediaId, RoomId, ServiceId, TrunkId, UserId};
 use crate::model::media::{Codec, Digit};
@@ -70,6 +70,8 @@ pub struct CallCheckpoint {
     pub headers: AppHeaders,
     /// Application headers of the callee's answer.
     pub answer_headers: AppHeaders,
+    /// Of the INVITEs it sends.
+    pub max_forwards: MaxForwards,
     /// Where it goes, or why it is refused.
     pub goal: Result<Target, Cause>,
     /// When it began.

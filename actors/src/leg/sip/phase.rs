@@ -8,7 +8,7 @@
 
 pub use super::types::*;
 use crate::leg::{LegOrder, LegReport};
-use crate::model::address::{AppHeaders, CallerId};
+use crate::model::address::{AppHeaders, CallerId, MaxForwards};
 use crate::model::cause::Cause;
 use crate::model::ids::{DialogId, LegId};
 use crate::model::media::{Codec, Direction};
@@ -26,8 +26,14 @@ impl SipState {
     }
 
     /// A leg that we begin.
-    pub fn uac(to: Vec<Destination>, caller: CallerId, headers: AppHeaders, codecs: Vec<Codec>) -> Self {
-        Self::new(DialogId::random(), Role::Uac { to, caller, headers }, codecs, SipPhase::Calling)
+    pub fn uac(
+        to: Vec<Destination>,
+        caller: CallerId,
+        headers: AppHeaders,
+        max_forwards: MaxForwards,
+        codecs: Vec<Codec>,
+    ) -> Self {
+        Self::new(DialogId::random(), Role::Uac { to, caller, headers, max_forwards }, codecs, SipPhase::Calling)
     }
 
     fn new(dialog: DialogId, role: Role, codecs: Vec<Codec>, phase: SipPhase) -> Self {
@@ -89,15 +95,16 @@ impl SipState {
     fn start(&mut self, leg: LegId, out: &mut Vec<SipEffect>) {
         match &self.role {
             Role::Uas(_) => self.command(SipCommand::Adopt(leg), out),
-            Role::Uac { to, caller, headers } => {
-                let (to, caller, headers) = (to.clone(), caller.clone(), headers.clone());
+            Role::Uac { to, caller, headers, max_forwards } => {
+                let (to, caller, headers, max_forwards) = (to.clone(), caller.clone(), headers.clone(), *max_forwards);
                 let Some(ours) = self.capabilities(Vec::new()) else {
                     self.over(Cause::internal("a leg began without its media session"), out);
                     return;
                 };
                 let offer = AudioOffer::from_capabilities(&ours);
                 self.local = Some(Box::new(offer.clone()));
-                self.command(SipCommand::Invite(Box::new(OutgoingInvite { leg, to, caller, headers, offer })), out);
+                let invite = OutgoingInvite { leg, to, caller, headers, max_forwards, offer };
+                self.command(SipCommand::Invite(Box::new(invite)), out);
             }
         }
     }

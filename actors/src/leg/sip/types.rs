@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::leg::{LegOrder, LegReport};
-use crate::model::address::{AppHeaders, CallerId};
+use crate::model::address::{AppHeaders, CallerId, MaxForwards};
 use crate::model::cause::Cause;
 use crate::model::ids::DialogId;
 use crate::model::media::Codec;
@@ -53,6 +53,8 @@ pub enum Role {
         caller: CallerId,
         /// Application headers.
         headers: AppHeaders,
+        /// How far the INVITE may go.
+        max_forwards: MaxForwards,
     },
 }
 

@@ -2,6 +2,7 @@
 //! them are given, and a core for it.
 
 mod listening;
+mod loops;
 mod pair;
 mod redelivery;
 mod requests;
@@ -10,7 +11,7 @@ mod trunks;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use tandem_actors::model::address::{AppHeaders, CallerId, SipOrigin, SipUri};
+use tandem_actors::model::address::{AppHeaders, CallerId, MaxForwards, SipOrigin, SipUri};
 use tandem_actors::model::cause::Cause;
 use tandem_actors::model::ids::LegId;
 use tandem_actors::model::media::{Codec, Direction};
@@ -46,6 +47,8 @@ enum Manner {
     Rings,
     /// Answers calls, and leaves re-offers undecided.
     Stalls,
+    /// Calls on to this core, as a switch that routes there would.
+    Forwards(u8),
     /// Leaves everything undecided.
     Sleeps,
 }
@@ -55,11 +58,19 @@ struct Scripted {
     core: OnceLock<SipCore>,
     events: Mutex<Vec<SipEvent>>,
     orders: Mutex<HashMap<DialogId, u64>>,
+    /// By the dialog it calls on in, the dialog that came.
+    through: Mutex<HashMap<DialogId, DialogId>>,
 }
 
 impl Scripted {
     fn new(manner: Manner) -> Arc<Self> {
-        Arc::new(Self { manner, core: OnceLock::new(), events: Mutex::default(), orders: Mutex::default() })
+        Arc::new(Self {
+            manner,
+            core: OnceLock::new(),
+            events: Mutex::default(),
+            orders: Mutex::default(),
+            through: Mutex::default(),
+        })
     }
     fn order(&self, dialog: DialogId, command: SipCommand) {
         let order = {
@@ -108,6 +119,20 @@ impl Brain for Scripted {
                         self.order(dialog, SipCommand::Answer { description: Box::new(offer(2)), headers });
                     }
                 }
+                Manner::Forwards(which) => {
+                    let out = DialogId::random();
+                    self.through.lock().expect("the way").insert(out, dialog);
+                    let uri = SipUri(format!("sip:200@{}", address(which)));
+                    let invite = OutgoingInvite {
+                        leg: LegId(2),
+                        to: vec![Destination::Uri(uri)],
+                        caller: CallerId::default(),
+                        headers,
+                        max_forwards: invite.max_forwards.forwarded(),
+                        offer: offer(2),
+                    };
+                    self.order(out, SipCommand::Invite(Box::new(invite)));
+                }
                 Manner::Sleeps => {}
             }
         }
@@ -117,8 +142,12 @@ impl Brain for Scripted {
             let command = SipCommand::AnswerReoffer { request: *request, description: Box::new(offer(3)) };
             self.order(*dialog, command);
         }
-        if let SipEvent::Dialog { dialog, event: DialogEvent::Ended(_), .. } = &event {
+        if let SipEvent::Dialog { dialog, event: DialogEvent::Ended(cause), .. } = &event {
             self.order(*dialog, SipCommand::Forget);
+            let came = self.through.lock().expect("the way").remove(dialog);
+            if let Some(came) = came {
+                self.order(came, SipCommand::Reject { cause: cause.clone(), warning: None });
+            }
         }
         if let SipEvent::Register(register) = &event {
             let answer = RegisterAnswer::Bindings(vec![(SipUri("sip:bob@192.0.2.1:5060".into()), 60)]);

@@ -11,8 +11,18 @@ pub(super) struct Pair {
 }
 
 pub(super) fn pair(seed: u64, weather: Weather, manner: Manner, config_a: SipConfig, config_b: SipConfig) -> Pair {
+    pair_of(seed, weather, [Manner::Answers, manner], config_a, config_b)
+}
+
+pub(super) fn pair_of(
+    seed: u64,
+    weather: Weather,
+    [a, b]: [Manner; 2],
+    config_a: SipConfig,
+    config_b: SipConfig,
+) -> Pair {
     let peers = Arc::new(OnceLock::new());
-    let (brain_a, brain_b) = (Scripted::new(Manner::Answers), Scripted::new(manner));
+    let (brain_a, brain_b) = (Scripted::new(a), Scripted::new(b));
     let wire = |seed, which| {
         let peers = peers.clone();
         move |_: Weak<Shared>| Box::new(MemoryWire::new(seed, weather, address(which), peers)) as Box<dyn Wire>
@@ -31,6 +41,7 @@ pub(super) fn call(pair: &Pair, to: Vec<Destination>) -> DialogId {
         to,
         caller: CallerId { display: "Al \"x\"\r\nEvil: 1".into(), number: "100".into() },
         headers: AppHeaders { number: Some("<sip:u@example.com>".into()), ..AppHeaders::default() },
+        max_forwards: MaxForwards(9),
         offer: offer(1),
     };
     pair.a.1.order(dialog, SipCommand::Invite(Box::new(invite)));
@@ -88,7 +99,7 @@ async fn every_call_ends_clean_whatever_the_link_loses_doubles_and_reorders() {
                     pair.b.1.order(dialog, SipCommand::Hangup(Cause::expired()));
                 }
             }
-            Manner::Rejects | Manner::Stalls | Manner::Sleeps => {}
+            Manner::Rejects | Manner::Stalls | Manner::Forwards(_) | Manner::Sleeps => {}
         }
         until("the end", || !pair.a.1.ended().is_empty()).await;
         if manner == Manner::Answers {
@@ -120,6 +131,7 @@ async fn a_call_is_answered_acknowledged_reoffered_and_hung_up() {
     assert_eq!(incoming.origin, SipOrigin::Anonymous);
     assert_eq!(incoming.from.display, "Al \"x\"Evil: 1");
     assert_eq!(incoming.from.uri.0, "sip:100@example.com");
+    assert_eq!(incoming.max_forwards, MaxForwards(9));
     assert_eq!(incoming.headers.number.as_deref(), Some("<sip:u@example.com>"));
     pair.a.1.order(dialog, SipCommand::Reoffer(Box::new(offer(5))));
     until("the answer", || pair.a.1.saw(|event| matches!(event, DialogEvent::ReofferAnswered(_)))).await;

@@ -39,6 +39,7 @@ fn uas(offer: Option<AudioOffer>) -> SipState {
         to: name,
         asserted: None,
         headers: AppHeaders::default(),
+        max_forwards: MaxForwards::default(),
         offer,
     };
     open(SipState::uas(Box::new(invite), vec![Codec::Pcmu, Codec::Pcma]))
@@ -46,7 +47,8 @@ fn uas(offer: Option<AudioOffer>) -> SipState {
 
 fn uac() -> SipState {
     let to = vec![Destination::Uri(SipUri("sip:2@h".into()))];
-    open(SipState::uac(to, CallerId::default(), AppHeaders::default(), vec![Codec::Pcma, Codec::Pcmu]))
+    let (headers, hops) = (AppHeaders::default(), MaxForwards::default());
+    open(SipState::uac(to, CallerId::default(), headers, hops, vec![Codec::Pcma, Codec::Pcmu]))
 }
 
 fn open(mut state: SipState) -> SipState {
