@@ -124,6 +124,8 @@ pub(super) struct Established {
     pub bye_on_ack: Option<Cause>,
     pub session: Option<SessionTimer>,
     reoffer: Reoffer,
+    /// Our re-INVITE that is, or was last, under way.
+    pub reinvite: Option<ClientKey>,
     pub held: Option<Held>,
     /// The ACK of our last re-INVITE's 2xx, by CSeq.
     last_ack: Option<(u32, Flow, Bytes)>,
@@ -145,6 +147,7 @@ impl Established {
             bye_on_ack: None,
             session: None,
             reoffer: Reoffer::Idle,
+            reinvite: None,
             held: None,
             last_ack: None,
             digits: VecDeque::new(),
@@ -297,6 +300,10 @@ impl Core {
             && quiet
             && let Some(dialog) = self.dialogs.remove(&id)
         {
+            // RFC 3261 §17.1.1.2 has no timer after a 1xx, and a peer that heard our BYE repeats its 200 no more.
+            if let Some(key) = dialog.established.and_then(|established| established.reinvite) {
+                self.clients.remove(&key);
+            }
             match dialog.side {
                 Side::Uas(incoming) => {
                     self.names.remove(&(incoming.record.call_id, incoming.record.local_tag));

@@ -79,8 +79,19 @@ impl Core {
         let branch = rand::random();
         let via = self.via(flow, branch);
         let key = ClientKey { branch, cancel: false };
-        if let Owner::Fork { dialog, fork } = &owner {
-            self.fork_sent(*dialog, *fork, key, flow);
+        match &owner {
+            Owner::Fork { dialog, fork } => self.fork_sent(*dialog, *fork, key, flow),
+            Owner::Reinvite { dialog } => {
+                if let Some(established) = self.established_mut(*dialog) {
+                    established.reinvite = Some(key);
+                }
+            }
+            Owner::Info { .. }
+            | Owner::Refresh { .. }
+            | Owner::Bye { .. }
+            | Owner::Register { .. }
+            | Owner::Options { .. }
+            | Owner::Nobody => {}
         }
         self.begin_with(key, via, draft, flow, owner, proved, now);
         key

@@ -56,7 +56,7 @@ pub(super) fn confirmed(core: &SipCore, dialog: DialogId) -> bool {
     core.snapshot(dialog).is_some_and(|snapshot| snapshot.phase == DialogPhase::Confirmed)
 }
 
-fn empty(core: &SipCore) -> bool {
+pub(super) fn empty(core: &SipCore) -> bool {
     core.shared().with(|core, _| {
         core.clients.is_empty()
             && core.servers.is_empty()

@@ -1,6 +1,7 @@
 //! A core alone: what it answers to single requests.
 
 use super::super::super::config::BindError;
+use super::pair::empty;
 use super::*;
 
 /// A core alone: text in, texts out.
@@ -199,6 +200,29 @@ async fn the_callee_sends_bye_only_after_the_ack() {
     assert!(bench.sent.lock().expect("the tape").is_empty());
     let answers = bench.ask("ACK", &[("To", &to), ("Via", "SIP/2.0/UDP h;branch=z9hG4bKack")]);
     assert!(answers.first().is_some_and(|text| text.starts_with("BYE sip:x@192.0.2.7 SIP/2.0")), "{answers:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_re_invite_that_only_heard_100_does_not_outlive_its_dialog() {
+    let bench = Bench::new(Manner::Answers, open());
+    let answers = bench.ask("INVITE", &[]);
+    let header = |text: &str, name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        line.expect("a header").to_owned()
+    };
+    let to = header(answers.last().expect("a 200"), "To");
+    bench.ask("ACK", &[("To", &to), ("Via", "SIP/2.0/UDP h;branch=z9hG4bKack")]);
+    let dialog = *bench.brain.orders.lock().expect("the orders").keys().next().expect("a dialog");
+    bench.brain.order(dialog, SipCommand::Reoffer(Box::new(offer(4))));
+    let reinvite = bench.heard().concat();
+    let mut trying = String::from("SIP/2.0 100 Trying\r\n");
+    for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
+        trying.push_str(&format!("{name}: {}\r\n", header(&reinvite, name)));
+    }
+    assert!(bench.raw(trying + "Content-Length: 0\r\n\r\n").is_empty());
+    let bye = bench.ask("BYE", &[("To", &to), ("CSeq", "2 BYE"), ("Via", "SIP/2.0/UDP h;branch=z9hG4bKbye")]);
+    assert_eq!(Bench::codes(&bye), [200]);
+    until("an empty table", || empty(&bench.core)).await;
 }
 
 #[tokio::test(start_paused = true)]
