@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Carried, MAX_HEAD, Message, ParseError};
+use super::{Carried, MAX_BODY, MAX_HEAD, Message, ParseError};
 
 /// What came out of a stream.
 #[derive(Debug)]
@@ -13,12 +13,14 @@ pub enum Framed {
     Ping,
 }
 
-/// Cuts a stream into messages. Octets already looked at are not scanned again.
+/// Cuts a stream into messages. Octets already looked at are not scanned again. Of a message with too long a body only the head
+/// comes out, to be answered 513; its body is passed over, so that the connection's other calls go on.
 #[derive(Debug, Default)]
 pub struct Framer {
     buffer: BytesMut,
     scanned: usize,
     needed: Option<usize>,
+    pass_over: usize,
 }
 
 impl Framer {
@@ -32,6 +34,9 @@ impl Framer {
     /// # Errors
     /// [`ParseError`]: the stream has lost its framing and must be closed.
     pub fn pull(&mut self) -> Result<Option<Framed>, ParseError> {
+        let passed = self.pass_over.min(self.buffer.len());
+        let _ = self.buffer.split_to(passed);
+        self.pass_over -= passed;
         if self.needed.is_none() && self.scanned == 0 {
             if self.buffer.starts_with(b"\r\n\r\n") {
                 let _ = self.buffer.split_to(4);
@@ -53,7 +58,10 @@ impl Framer {
                 match memchr::memmem::find(tail, b"\r\n\r\n") {
                     Some(at) => {
                         let head = self.buffer.get(..from + at + 4).unwrap_or_default();
-                        let needed = Message::measure(head)?;
+                        let (head, body) = Message::measure(head)?;
+                        let kept = if body > MAX_BODY { 0 } else { body };
+                        self.pass_over = body - kept;
+                        let needed = head + kept;
                         self.needed = Some(needed);
                         needed
                     }
@@ -79,6 +87,7 @@ impl Framer {
 #[cfg(test)]
 mod tests {
     use super::super::Kind;
+    use super::super::validate::TOO_LARGE;
     use super::*;
 
     const ONE: &[u8] = b"OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/TCP x;branch=z9hG4bK1\r\nl : 3\r\n\r\nabc";
@@ -114,6 +123,25 @@ mod tests {
                 total = (total.0 + messages, total.1 + pings);
             }
             assert_eq!(total, (3, 2), "in pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn too_long_a_body_is_passed_over_and_the_next_message_comes_out() {
+        let mut stream = format!("INVITE sip:a@b SIP/2.0\r\nContent-Length: {}\r\n\r\n", MAX_BODY + 1).into_bytes();
+        stream.resize(stream.len() + MAX_BODY + 1, b'x');
+        stream.extend_from_slice(ONE);
+        for piece in [100, 70_000, stream.len()] {
+            let mut framer = Framer::default();
+            let mut faults = Vec::new();
+            for chunk in stream.chunks(piece) {
+                framer.buffer().extend_from_slice(chunk);
+                while let Some(Framed::Message(message)) = framer.pull().expect("a framed stream") {
+                    faults.push(message.fault());
+                }
+                assert!(framer.buffer().len() < 2 * piece, "the body is kept");
+            }
+            assert_eq!(faults, [Some(TOO_LARGE), None], "in pieces of {piece}");
         }
     }
 

@@ -22,9 +22,9 @@ pub use header::HeaderName;
 
 /// Longest start line and headers together, octets.
 pub const MAX_HEAD: usize = 64 * 1024;
-/// Most header lines.
+/// Most header lines; those beyond are not read.
 pub const MAX_HEADERS: usize = 256;
-/// Longest body, octets.
+/// Longest body, octets; a longer one is not kept.
 pub const MAX_BODY: usize = 256 * 1024;
 
 /// A range of the message's octets.
@@ -160,7 +160,7 @@ pub enum ParseError {
     /// The first line is neither a request line nor a status line.
     #[error("the start line is malformed")]
     StartLine,
-    /// Longer than [`MAX_HEAD`], more than [`MAX_HEADERS`] lines.
+    /// Longer than [`MAX_HEAD`] before the headers end.
     #[error("the message is too large")]
     TooLarge,
     /// Content-Length is missing on a stream, not a number, or given twice with different values.
@@ -179,8 +179,9 @@ pub enum Carried {
 }
 
 impl Message {
-    /// Reads one message and says how many octets it took. A malformed header line does not lose the message: it is
-    /// remembered as [`Message::fault`], so that a request can still be answered 400.
+    /// Reads one message and says how many octets it took. A malformed header line, too many of them, or a body beyond
+    /// [`MAX_BODY`] do not lose the message: that is remembered as [`Message::fault`], so that a request can still be answered
+    /// 400 or 513.
     ///
     /// # Errors
     /// [`ParseError`] where nothing can be answered.
@@ -190,6 +191,10 @@ impl Message {
         let length = match (carried, content_length) {
             (Carried::Stream, None) => return Err(ParseError::ContentLength),
             (Carried::Stream, Some(_)) if bad_length => return Err(ParseError::ContentLength),
+            (Carried::Stream | Carried::Datagram, Some(n)) if n > MAX_BODY => {
+                fault = fault.or(Some(validate::TOO_LARGE));
+                available
+            }
             (Carried::Stream, Some(n)) if n > available => return Err(ParseError::Incomplete),
             (Carried::Datagram, Some(n)) if n > available => {
                 fault = fault.or(Some("the body is shorter than Content-Length"));
@@ -205,14 +210,14 @@ impl Message {
         Ok((Self { start, headers, body: Span::new(end, used), fault, buffer }, used))
     }
 
-    /// How many octets the message that begins a stream's buffer takes; its headers must be complete.
+    /// How many octets the head and the body of the message take that begins a stream's buffer; its headers must be complete.
     ///
     /// # Errors
     /// As [`Message::parse`].
-    pub fn measure(octets: &[u8]) -> Result<usize, ParseError> {
+    pub fn measure(octets: &[u8]) -> Result<(usize, usize), ParseError> {
         let head = Head::read(octets)?;
         match head.content_length {
-            Some(n) if !head.bad_length => Ok(head.end + n),
+            Some(n) if !head.bad_length => Ok((head.end, n)),
             Some(_) | None => Err(ParseError::ContentLength),
         }
     }
@@ -299,7 +304,7 @@ impl Head {
         let mut content_length: Option<usize> = None;
         let mut bad_length = false;
         loop {
-            if end > MAX_HEAD || headers.len() > MAX_HEADERS {
+            if end > MAX_HEAD {
                 return Err(ParseError::TooLarge);
             }
             let (line, folded, after) = folded_line_at(octets, end).ok_or(ParseError::Incomplete)?;
@@ -314,13 +319,16 @@ impl Head {
             if header.name == HeaderName::ContentLength {
                 let length = view::number(trim(header.value.of(octets)), u64::from(u32::MAX));
                 match (length.and_then(|n| usize::try_from(n).ok()), content_length) {
-                    (Some(n), _) if n > MAX_BODY => return Err(ParseError::TooLarge),
                     (Some(n), None) => content_length = Some(n),
                     // Two values, equal or not, are a smuggler's tool and never a phone's.
                     (Some(_), Some(_)) | (None, _) => bad_length = true,
                 }
             }
-            headers.push(header);
+            if headers.len() < MAX_HEADERS {
+                headers.push(header);
+            } else {
+                fault = fault.or(Some(validate::TOO_LARGE));
+            }
         }
         Ok(Self { start, headers, fault, end, content_length, bad_length })
     }

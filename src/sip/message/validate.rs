@@ -5,10 +5,12 @@
 
 use super::uri::Uri;
 use super::view::{self, NameAddr, Via};
-use super::{HeaderName, Kind, MAX_HEADERS, Message, Method, trim};
+use super::{HeaderName, Kind, Message, Method, trim};
 
 /// The fault of a request line with another version than SIP/2.0.
 pub const VERSION: &str = "the SIP version is not 2.0";
+/// The fault of a message with more headers or a longer body than are read.
+pub const TOO_LARGE: &str = "too many headers, or too long a body";
 
 /// Why a message goes no further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,10 +55,12 @@ fn answerable(message: &Message) -> bool {
 
 fn check(message: &Message) -> Result<(), (u16, &'static str)> {
     if let Some(fault) = message.fault() {
-        return Err((if fault == VERSION { 505 } else { 400 }, fault));
-    }
-    if message.headers().len() > MAX_HEADERS {
-        return Err((400, "too many headers"));
+        let status = match fault {
+            VERSION => 505,
+            TOO_LARGE => 513,
+            _ => 400,
+        };
+        return Err((status, fault));
     }
     for (name, why) in [
         (HeaderName::From, "From is missing or repeated"),
