@@ -149,7 +149,7 @@ pub struct BindError {
 /// What to do about it.
 fn remedy(error: &io::Error) -> &'static str {
     if error.kind() == io::ErrorKind::AddrInUse {
-        "; another program has the port: stop it, or choose another port"
+        "; another program has the port: stop it, or choose another in `sip.listeners`"
     } else if error.kind() == io::ErrorKind::AddrNotAvailable {
         "; this machine has no such address"
     } else if error.kind() == io::ErrorKind::PermissionDenied {
