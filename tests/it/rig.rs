@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
 use tandem::app::App;
+use tandem::http::tokens::WallClock;
 use tandem::store::Store;
 use tandem_actors::supervision::{Faults, Kind};
 use tempfile::TempDir;
@@ -37,6 +38,12 @@ pub struct Wishes {
     pub carrier: Option<SocketAddr>,
     /// Lines put under `[modes.sip_to_rtc]`.
     pub sip_to_rtc: &'static str,
+    /// Lines put under `[modes.rtc_to_sip]`.
+    pub rtc_to_sip: &'static str,
+    /// Ports for RTP and RTCP, instead of 280.
+    pub rtp_ports: Option<u16>,
+    /// Certificate and key, PEM, of an HTTPS listener beside plain HTTP.
+    pub certificate: Option<(String, String)>,
 }
 
 /// A running switch.
@@ -61,6 +68,7 @@ enum Running {
 pub struct Ports {
     pub sip: u16,
     pub http: u16,
+    pub https: u16,
     pub webrtc: u16,
 }
 
@@ -75,9 +83,7 @@ impl Rig {
     #[track_caller]
     pub fn with(wishes: &Wishes) -> Self {
         let (folder, ports, pstn_port, config) = prepare(wishes);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
-        command.arg("--config").arg(&config).stdin(Stdio::null());
-        let process = Process::start("tandem", folder.path(), &mut command);
+        let process = serve(folder.path(), &config);
         let text = until("the switch to be ready", Duration::from_secs(30), || {
             assert!(process.running(), "the switch ended:\n{}", process.output());
             (try_http(at(ports.http), "GET", "/readyz", None, None)?.0 == 200).then_some(())?;
@@ -91,9 +97,28 @@ impl Rig {
         Self { switch: Running::Binary(process), folder, ports, pstn_port, api_key, desk_password }
     }
 
+    /// Starts the real binary on a configuration that was spoiled, or with something of its own taken; the exit code and what it
+    /// said.
+    #[track_caller]
+    pub fn refused<T>(spoil: impl FnOnce(Ports, &mut String) -> T) -> (i32, String) {
+        let (folder, ports, _, config) = prepare(&Wishes::default());
+        let mut text = std::fs::read_to_string(&config).expect("its configuration");
+        let _taken = spoil(ports, &mut text);
+        std::fs::write(&config, text).expect("a configuration");
+        let mut process = serve(folder.path(), &config);
+        let code = process.wait(Duration::from_secs(20));
+        (code, process.output())
+    }
+
     /// One in this process, whose actors can be made to panic.
     #[track_caller]
     pub fn inside() -> Self {
+        Self::inside_by(Arc::new(SystemTime::now))
+    }
+
+    /// The same, by this wall clock.
+    #[track_caller]
+    pub fn inside_by(wall: WallClock) -> Self {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let (folder, ports, pstn_port, config) = prepare(&Wishes::default());
@@ -104,7 +129,7 @@ impl Rig {
             let store = Store::open(&config.data_dir).await.expect("a store");
             let first = store.bootstrap(&config.brain.domain, |_| String::new()).await.expect("credentials");
             let render = tandem::telemetry::metrics().expect("metrics");
-            let app = App::start(config, store, render, Arc::new(SystemTime::now), Faults::armable()).await;
+            let app = App::start(config, store, render, wall, Faults::armable()).await;
             (app.unwrap_or_else(|e| panic!("the switch does not start: {e}")), first.expect("a first start"))
         });
         let switch = Running::Inside { app: Some(app), runtime: Some(runtime), _alone: alone };
@@ -129,6 +154,19 @@ impl Rig {
             threads: count("task"),
             rss_kb: rss.trim().trim_end_matches(" kB").parse().expect("a number"),
         }
+    }
+
+    /// What it logged, and a signal to it; of the real binary only.
+    #[track_caller]
+    pub fn log(&self) -> String {
+        let Running::Binary(process) = &self.switch else { panic!("a log of its own is the binary's") };
+        process.output()
+    }
+    #[track_caller]
+    pub fn signal(&self, signal: i32) {
+        let Running::Binary(process) = &self.switch else { panic!("a process of its own is the binary's") };
+        // SAFETY: a signal to the child that this rig started and still holds.
+        unsafe { libc::kill(process.child.id() as i32, signal) };
     }
 
     pub fn folder(&self) -> &Path {
@@ -159,20 +197,28 @@ impl Rig {
         format!("sip:{user}@{}", self.sip())
     }
 
-    /// A baresip registered as a subscriber of ours.
+    /// A baresip registered as a subscriber of ours; one beside the first, 1001, is added.
     #[track_caller]
     pub fn phone(&self, user: &str, tone: f64, auto_answer: bool) -> Baresip {
+        let known = self.list("/api/v1/registrations").len();
+        let password = match user {
+            "1001" => self.desk_password.clone(),
+            _ => {
+                let added = self.post("/api/v1/subscribers", &json!({ "id": user }));
+                added["password"].as_str().expect("a password").to_owned()
+            }
+        };
         let account = Account {
             user,
             registrar: &self.sip().to_string(),
-            password: &self.desk_password,
+            password: &password,
             codecs: "pcmu,pcma",
             tone,
             auto_answer,
         };
         let phone = Baresip::start(self.folder(), &account);
         until("the registration", Duration::from_secs(15), || {
-            (!self.list("/api/v1/registrations").is_empty()).then_some(())
+            (self.list("/api/v1/registrations").len() > known).then_some(())
         });
         phone
     }
@@ -183,11 +229,22 @@ impl Rig {
         Sipp::start(self.folder(), scenario, SocketAddr::new(PSTN, 0), self.sip(), extra)
     }
 
-    /// SIPp as the PSTN that is called.
+    /// SIPp as the PSTN that is called, and echoes what it hears.
     #[track_caller]
     pub fn pstn_answers(&self, scenario: &str) -> Sipp {
+        self.pstn_called(scenario, &["-rtp_echo", "-m", "1"])
+    }
+
+    /// SIPp as the PSTN that plays an announcement of 700 Hz before it answers.
+    #[track_caller]
+    pub fn pstn_announces(&self) -> Sipp {
+        self.pstn_called("uas_early", &["-m", "1"])
+    }
+
+    #[track_caller]
+    fn pstn_called(&self, scenario: &str, extra: &[&str]) -> Sipp {
         let local = SocketAddr::new(PSTN, self.pstn_port);
-        Sipp::start(self.folder(), scenario, local, self.sip(), &["-rtp_echo", "-m", "1"])
+        Sipp::start(self.folder(), scenario, local, self.sip(), extra)
     }
 
     /// A client of the WebSocket protocol.
@@ -322,11 +379,23 @@ fn prepare(wishes: &Wishes) -> (TempDir, Ports, u16, PathBuf) {
         write_tone(&prompts.join(format!("{name}.wav")), hz, 22_050, 1);
     }
     let block = free_ports(300);
-    let ports = Ports { sip: block, http: block + 2, webrtc: block + 4 };
+    let ports = Ports { sip: block, http: block + 2, webrtc: block + 4, https: block + 8 };
     let pstn_port = block + 6;
+    if let Some((certificate, key)) = &wishes.certificate {
+        std::fs::write(folder.path().join("own.crt"), certificate).expect("a certificate");
+        std::fs::write(folder.path().join("own.key"), key).expect("a key");
+    }
     let config = folder.path().join("tandem.toml");
-    std::fs::write(&config, toml(ports, (block + 20, block + 299), pstn_port, wishes)).expect("a configuration");
+    let rtp = (block + 20, block + 19 + wishes.rtp_ports.unwrap_or(280));
+    std::fs::write(&config, toml(ports, rtp, pstn_port, wishes)).expect("a configuration");
     (folder, ports, pstn_port, config)
+}
+
+/// The real binary.
+fn serve(folder: &Path, config: &Path) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+    command.arg("--config").arg(config).stdin(Stdio::null());
+    Process::start("tandem", folder, &mut command)
 }
 
 fn at(port: u16) -> SocketAddr {
@@ -372,7 +441,11 @@ pub fn metric_sum(address: SocketAddr, name: &str) -> f64 {
 
 /// The configuration of a switch under test.
 pub fn toml(ports: Ports, rtp: (u16, u16), pstn_port: u16, wishes: &Wishes) -> String {
-    let Ports { sip, http, webrtc } = ports;
+    let Ports { sip, http, https, webrtc } = ports;
+    let https = match &wishes.certificate {
+        Some(_) => format!("\"127.0.0.1:{https}\"\ncertificate = \"own.crt\"\nprivate_key = \"own.key\""),
+        None => "\"\"".into(),
+    };
     let carrier = wishes.carrier.map_or_else(String::new, |address| {
         format!(
             "[[trunks]]\nname = \"carrier\"\nhost = \"127.0.0.1\"\nport = {}\nusername = \"tandem\"\n\
@@ -403,7 +476,7 @@ port = {webrtc}
 address = "127.0.0.1"
 [http]
 listen = "127.0.0.1:{http}"
-https_listen = ""
+https_listen = {https}
 [modes.sip_to_rtc]
 enabled = true
 {}
@@ -412,6 +485,7 @@ enabled = true
 numbers = "10[01-09]"
 pstn_trunk = "{out}"
 allow = ["+86"]
+{}
 [[services]]
 id = "welcome"
 numbers = ["9000"]
@@ -450,6 +524,6 @@ port = {pstn_port}
 options_interval_s = 0
 allowed_addresses = ["{PSTN}/32"]
 {carrier}"#,
-        rtp.0, rtp.1, wishes.sip_to_rtc
+        rtp.0, rtp.1, wishes.sip_to_rtc, wishes.rtc_to_sip
     )
 }

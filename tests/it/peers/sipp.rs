@@ -20,12 +20,17 @@ pub struct Sipp {
 }
 
 impl Sipp {
-    /// Runs `tests/it/sipp/NAME.xml` from `local` (port 0: a free one) against `peer`, with these extra arguments.
+    /// Runs `tests/it/sipp/NAME.xml` from `local` (port 0: a free one) against `peer`, with these extra arguments. `uac_486` and
+    /// its like are `uac_refused.xml` with that status.
     #[track_caller]
     pub fn start(folder: &Path, name: &str, local: SocketAddr, peer: SocketAddr, extra: &[&str]) -> Self {
         let label = format!("{name}-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/sipp/{name}.xml"));
-        assert!(scenario.exists(), "{}", scenario.display());
+        let status = name.strip_prefix("uac_").filter(|rest| rest.parse::<u16>().is_ok());
+        let file = if status.is_some() { "uac_refused" } else { name };
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/it/sipp/{file}.xml"));
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        let scenario = folder.join(format!("{label}.xml"));
+        std::fs::write(&scenario, text.replace("@STATUS@", status.unwrap_or_default())).expect("a scenario");
         let tone = folder.join("tone.ulaw");
         if !tone.exists() {
             write_tone_ulaw(&tone, 700.0, 60);

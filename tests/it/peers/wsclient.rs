@@ -1,15 +1,24 @@
-//! A client of the WebSocket protocol without WebRTC, for what a well-behaved page would not do.
+//! A client of the WebSocket protocol without WebRTC, for what a well-behaved page would not do. A thread of its own reads the
+//! socket, and so answers the switch's pings: the client stays online while its story waits for somebody else.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
+use tokio_tungstenite::tungstenite::{Error, Message, WebSocket, client};
+
+/// How long the thread reads before it looks whether there is something to send.
+const TURN: Duration = Duration::from_millis(5);
 
 /// A connected client.
 pub struct WsClient {
-    socket: WebSocket<TcpStream>,
+    orders: Option<mpsc::Sender<Message>>,
+    frames: mpsc::Receiver<Value>,
+    thread: Option<JoinHandle<()>>,
     events: VecDeque<Value>,
     replies: VecDeque<Value>,
     next: u64,
@@ -32,13 +41,30 @@ impl WsClient {
         let stream = TcpStream::connect(http).expect("the switch");
         stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
         let (socket, _) = client(format!("ws://{http}/ws"), stream).expect("a WebSocket");
-        socket.get_ref().set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
-        Self { socket, events: VecDeque::new(), replies: VecDeque::new(), next: 1, welcome: Value::Null }
+        socket.get_ref().set_read_timeout(Some(TURN)).expect("a timeout");
+        let (orders, to_send) = mpsc::channel();
+        let (received, frames) = mpsc::channel();
+        let thread = Some(std::thread::spawn(move || carry(socket, &to_send, &received)));
+        let (events, replies) = Default::default();
+        Self { orders: Some(orders), frames, thread, events, replies, next: 1, welcome: Value::Null }
     }
 
     /// Sends text as it is.
     pub fn send_raw(&mut self, text: &str) {
-        self.socket.send(Message::text(text)).expect("the socket");
+        self.orders.as_ref().and_then(|orders| orders.send(Message::text(text)).ok()).expect("the socket");
+    }
+
+    /// Waits until the switch has closed the connection.
+    #[track_caller]
+    pub fn closed(&mut self, limit: Duration) {
+        let end = Instant::now() + limit;
+        loop {
+            match self.frames.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(frame) => self.sort(frame),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("the connection is open after {limit:?}"),
+            }
+        }
     }
 
     /// Sends a request and returns its reply.
@@ -74,10 +100,46 @@ impl WsClient {
             if let Some(value) = take(self) {
                 return value;
             }
-            assert!(Instant::now() < end, "no {what} within {limit:?}; waiting: {:?}", self.events);
-            if let Ok(Message::Text(text)) = self.socket.read() {
-                let frame: Value = serde_json::from_str(&text).expect("JSON from the switch");
-                if frame.get("seq").is_some() { self.events.push_back(frame) } else { self.replies.push_back(frame) }
+            let Ok(frame) = self.frames.recv_timeout(end.saturating_duration_since(Instant::now())) else {
+                panic!("no {what} within {limit:?}; waiting: {:?}", self.events)
+            };
+            self.sort(frame);
+        }
+    }
+
+    fn sort(&mut self, frame: Value) {
+        if frame.get("seq").is_some() { self.events.push_back(frame) } else { self.replies.push_back(frame) }
+    }
+}
+
+impl Drop for WsClient {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Carries frames until the socket or the client is gone.
+fn carry(mut socket: WebSocket<TcpStream>, orders: &mpsc::Receiver<Message>, frames: &mpsc::Sender<Value>) {
+    loop {
+        match socket.read() {
+            Ok(Message::Text(text)) => {
+                let frame = serde_json::from_str(&text).expect("JSON from the switch");
+                if frames.send(frame).is_err() {
+                    return;
+                }
+            }
+            Ok(_) => {}
+            Err(Error::Io(error)) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_) => return,
+        }
+        loop {
+            match orders.try_recv().map(|order| socket.send(order)) {
+                Ok(Ok(())) => {}
+                Err(mpsc::TryRecvError::Empty) => break,
+                Ok(Err(_)) | Err(mpsc::TryRecvError::Disconnected) => return,
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::capture::Capture;
 use crate::peers::browser::Browser;
 use crate::peers::webphone::WebPhone;
@@ -98,4 +100,44 @@ fn an_offline_user_is_480_and_an_unknown_number_404() {
     rig.pstn("uac_480", &["-s", "0alice", "-m", "1"]).done(SOON);
     rig.pstn("uac_404", &["-s", "5550000", "-m", "1"]).done(SOON);
     rig.quiet();
+}
+
+/// A device that is silent, and one that rings and rings: the two ends of an invitation that take their time, side by side.
+#[test]
+fn no_device_is_408_after_30_s_and_no_answer_480_after_60_s() {
+    let rig = Rig::start();
+    let (mut silent, mut ringing) = (rig.client("bob"), rig.client("carol"));
+    let mut no_device = rig.pstn("uac_408", &["-s", "bob", "-m", "1"]);
+    let unseen = silent.event("invitation.received", SOON)["invitation"].clone();
+    let first = Instant::now();
+    let mut no_answer = rig.pstn("uac_480", &["-s", "carol", "-m", "1"]);
+    let seen = ringing.event("invitation.received", SOON)["invitation"].clone();
+    let second = Instant::now();
+    assert_eq!(ringing.request(json!({ "type": "invite.ack", "invitation": seen }))["type"], "ok");
+    let took = |since: Instant, seconds: f64| {
+        let took = since.elapsed().as_secs_f64();
+        assert!((took - seconds).abs() < 2.0, "after {took:.1} s, not {seconds}");
+    };
+
+    no_device.done(Duration::from_secs(35));
+    took(first, 30.0);
+    assert!(!no_device.messages().contains("180 Ringing"), "{}", no_device.messages());
+    // INVITATION_EXPIRE; FAILURE on both sides.
+    assert_eq!(silent.event("invitation.failed", SOON)["code"], 3);
+    let state = silent.request(json!({ "type": "invite.state", "invitation": unseen }));
+    assert_eq!((state["local"].as_u64(), state["remote"].as_u64()), (Some(6), Some(6)), "{state}");
+    // The other call was not touched: RECEIVED_BY_REMOTE, INVITATION_RECEIVED.
+    let state = ringing.request(json!({ "type": "invite.state", "invitation": seen }));
+    assert_eq!((state["local"].as_u64(), state["remote"].as_u64()), (Some(2), Some(1)), "{state}");
+
+    no_answer.done(Duration::from_secs(35));
+    took(second, 60.0);
+    assert!(no_answer.messages().contains("180 Ringing"), "{}", no_answer.messages());
+    assert_eq!(ringing.event("invitation.failed", SOON)["code"], 3);
+    let state = ringing.request(json!({ "type": "invite.state", "invitation": seen }));
+    assert_eq!((state["local"].as_u64(), state["remote"].as_u64()), (Some(6), Some(6)), "{state}");
+    rig.quiet();
+    let mut statuses: Vec<_> = rig.cdrs().iter().filter_map(|cdr| cdr["cause"]["sip_status"].as_u64()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [408, 480]);
 }
