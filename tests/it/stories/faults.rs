@@ -1,10 +1,13 @@
-//! Mid-call every kind of actor panics in turn, then the media thread: the tone goes on.
+//! Mid-call every kind of actor panics in turn, then the media thread: the tone goes on. So it does in a room, and a menu is
+//! played again.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tandem_actors::supervision::Kind;
 
 use crate::capture::{Capture, Stream};
+use crate::peers::baresip::Baresip;
 use crate::peers::browser::Browser;
 use crate::peers::until;
 use crate::peers::webphone::WebPhone;
@@ -129,4 +132,109 @@ fn an_actor_may_panic_while_it_rings() {
     }
     rig.quiet();
     assert_eq!(rig.cdrs().len(), 4);
+}
+
+#[test]
+fn a_flow_may_panic_and_its_menu_is_played_again() {
+    let _sound = sound();
+    let rig = Rig::inside();
+    let desk = rig.phone("1001", 700.0, true);
+    let caller = rig.phone("1002", 1100.0, false);
+    let capture = Capture::start();
+    let menu = |since: Instant, at_least: Duration| {
+        let heard = || caller.sent_to(&capture).between(since, Instant::now()).g711().tone(550.0, 0.5);
+        until("the menu", SOON, || (heard().heard >= at_least).then_some(()));
+    };
+    let dialled = Instant::now();
+    caller.order("dial", &rig.uri("9000"));
+    caller.event("CALL_ESTABLISHED", SOON);
+    // Once while the menu plays, once while it waits for a digit (four seconds, before it is played again anyway).
+    menu(dialled, Duration::from_millis(300));
+    for pause in [Duration::ZERO, Duration::from_millis(1500)] {
+        let quiet_from = Instant::now();
+        until("the moment", SOON, || (quiet_from.elapsed() >= pause).then_some(()));
+        rig.crash(Kind::Flow);
+        let crashed = Instant::now();
+        menu(crashed, Duration::from_millis(900));
+        assert!(crashed.elapsed() < Duration::from_secs(2), "the menu was back after {:?}", crashed.elapsed());
+    }
+    caller.digits("1");
+    desk.event("CALL_ESTABLISHED", SOON);
+    let talking = Instant::now();
+    let tone_to = |phone: &Baresip, hz: f64| {
+        let sent = || phone.sent_to(&capture).between(talking, Instant::now()).g711();
+        until("two seconds of talk", SOON, || (sent().tone(hz, 0.5).heard > Duration::from_secs(2)).then_some(()));
+    };
+    tone_to(&caller, 700.0);
+    tone_to(&desk, 1100.0);
+    caller.order("hangup", "");
+    desk.event("CALL_CLOSED", SOON);
+    rig.quiet();
+    assert_eq!(rig.only_cdr()["kind"], "ivr");
+}
+
+#[test]
+fn a_room_may_panic_and_all_three_hear_on() {
+    let _sound = sound();
+    let rig = Rig::inside();
+    let browser = Browser::start(rig.folder());
+    let alice = WebPhone::open(&browser, &rig, "alice", 1100.0);
+    let bob = WebPhone::open(&browser, &rig, "bob", 1600.0);
+    let phone = rig.phone("1001", 700.0, true);
+    alice.join("lobby");
+    bob.join("lobby");
+    alice.talks();
+    bob.talks();
+    rig.post("/api/v1/phone-calls", &serde_json::json!({ "phone_number": "1001", "room": "lobby" }));
+    phone.event("CALL_ESTABLISHED", SOON);
+    let three = "phone.active?.participants.length === 3";
+    alice.page.wait(three);
+    bob.page.wait(three);
+    let capture = Capture::start();
+    let to_phone = || phone.sent_to(&capture);
+    alice.page.record();
+    bob.page.record();
+    let begin = Instant::now();
+    // A room's intensity is three restarts in 30 s.
+    for _ in 0..3 {
+        let mark = Instant::now();
+        until("a second of packets", SOON, || (to_phone().between(mark, Instant::now()).0.len() >= 50).then_some(()));
+        let before = rig.metric_sum("tandem_actor_restarts_total");
+        rig.crash(Kind::Room);
+        until("the restart", SOON, || (rig.metric_sum("tandem_actor_restarts_total") > before).then_some(()));
+    }
+    let mark = Instant::now();
+    until("two more", SOON, || (to_phone().between(mark, Instant::now()).0.len() >= 100).then_some(()));
+    let (to, limit) = (Instant::now(), Duration::from_millis(rig.gap_ms()));
+    let heard = to_phone().between(begin, to);
+    let secured = capture.filter(|p| p.from == rig.webrtc()).between(begin, to);
+    let mut streams: Vec<SocketAddr> = secured.0.iter().map(|packet| packet.to).collect();
+    streams.sort_unstable();
+    streams.dedup();
+    assert_eq!(streams.len(), 2, "one stream a browser");
+    for stream in [heard.clone()]
+        .into_iter()
+        .chain(streams.iter().map(|to| Stream(secured.0.iter().filter(|packet| packet.to == *to).cloned().collect())))
+    {
+        assert!(stream.longest_gap() <= limit, "a gap of {:?} to {:?}", stream.longest_gap(), stream.0[0].to);
+        assert_eq!(stream.ssrcs().len(), 1, "another SSRC to {:?}", stream.0[0].to);
+    }
+    for (who, pcm, others) in [
+        ("the phone", heard.g711(), [1100.0, 1600.0]),
+        ("alice", alice.page.heard(), [700.0, 1600.0]),
+        ("bob", bob.page.heard(), [700.0, 1100.0]),
+    ] {
+        for hz in others {
+            let tone = pcm.tone(hz, 0.15);
+            assert!(tone.heard > Duration::from_secs(4), "{who} hears {hz} Hz for {tone:?}");
+            assert!(tone.longest_gap <= Duration::from_millis(200), "{who} hears {hz} Hz with {tone:?}");
+        }
+    }
+    // The room still knows who is in it.
+    phone.order("hangup", "");
+    alice.page.wait("phone.active?.participants.length === 2");
+    alice.hang_up();
+    bob.hang_up();
+    rig.quiet();
+    assert_eq!(rig.cdrs().len(), 3);
 }
