@@ -9,5 +9,6 @@ mod many;
 mod rooms;
 mod rtc_to_sip;
 mod sip_to_rtc;
+mod surroundings;
 mod trunk;
 mod web_phone;
