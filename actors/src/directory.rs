@@ -21,7 +21,7 @@ use crate::model::ids::{CallId, ClientId, InvitationId, LegId, ListenerId, RoomI
 use crate::registrar::RegistrarMsg;
 use crate::room::{RoomMsg, RoomSupervisor};
 use crate::rtc::{RtcControlMsg, RtcSupervisor};
-use crate::sip::{SipEndpointMsg, SipSupervisorMsg};
+use crate::sip::{SipEndpointMsg, SipSupervisor};
 use crate::supervision::{Faults, Heard, Kind, SupervisorMsg};
 use crate::trunk::{TrunkMsg, TrunkSupervisor};
 
@@ -186,7 +186,7 @@ pub struct Directory {
     /// Supervisor.
     pub trunk_supervisor: Single<Heard<TrunkSupervisor>>,
     /// Supervisor.
-    pub sip_supervisor: Single<SipSupervisorMsg>,
+    pub sip_supervisor: Single<Heard<SipSupervisor>>,
     /// Supervisor.
     pub rtc_supervisor: Single<Heard<RtcSupervisor>>,
     /// Supervisor.
@@ -258,7 +258,7 @@ impl Directory {
             Kind::InvitationSupervisor => self.invitation_supervisor.crash(faults, || SupervisorMsg::Poke),
             Kind::ClientSupervisor => self.client_supervisor.crash(faults, || SupervisorMsg::Poke),
             Kind::TrunkSupervisor => self.trunk_supervisor.crash(faults, || SupervisorMsg::Poke),
-            Kind::SipSupervisor => self.sip_supervisor.crash(faults, || SipSupervisorMsg::Poke),
+            Kind::SipSupervisor => self.sip_supervisor.crash(faults, || SupervisorMsg::Poke),
             Kind::RtcSupervisor => self.rtc_supervisor.crash(faults, || SupervisorMsg::Poke),
             Kind::MediaSupervisor => self.media_supervisor.crash(faults, || SupervisorMsg::Poke),
         }

@@ -113,7 +113,7 @@ impl Supervise for Root {
         match subsystem {
             Subsystem::Media => keeper.supervisor::<MediaSupervisor>(subsystem).await,
             Subsystem::Rtc => keeper.supervisor::<RtcSupervisor>(subsystem).await,
-            Subsystem::Sip => keeper.child(subsystem, SipSupervisor, keeper.ctx.clone()).await,
+            Subsystem::Sip => keeper.supervisor::<SipSupervisor>(subsystem).await,
             Subsystem::Trunk => keeper.supervisor::<TrunkSupervisor>(subsystem).await,
             Subsystem::Client => keeper.supervisor::<ClientSupervisor>(subsystem).await,
             Subsystem::Invitation => keeper.supervisor::<InvitationSupervisor>(subsystem).await,

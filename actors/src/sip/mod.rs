@@ -5,4 +5,4 @@ pub mod endpoint;
 pub mod supervisor;
 
 pub use endpoint::{SipEndpoint, SipEndpointMsg};
-pub use supervisor::{SipSupervisor, SipSupervisorMsg};
+pub use supervisor::{SipChild, SipSupervisor};

@@ -1,25 +1,16 @@
 //! Keeper of the SipEndpoints and the Registrar.
 
+use std::convert::Infallible;
 use std::fmt;
 
-use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
+use ractor::{ActorProcessingErr, ActorRef};
 
 use super::SipEndpoint;
 use crate::ctx::Ctx;
+use crate::directory::Directory;
 use crate::model::ids::ListenerId;
 use crate::registrar::Registrar;
-use crate::supervision::{Fate, Kind, Policy, Roster, cast_after};
-
-/// What the SipSupervisor hears.
-#[derive(Debug)]
-pub enum SipSupervisorMsg {
-    /// Spawn the Registrar, and an endpoint for every listener.
-    Rebuild,
-    /// The wait before a restart is over.
-    Respawn(SipChild),
-    /// Nothing.
-    Poke,
-}
+use crate::supervision::{Fate, Heard, Keeper, Kind, Policy, Supervise};
 
 /// A child of the SipSupervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -28,15 +19,6 @@ pub enum SipChild {
     Endpoint(ListenerId),
     /// The Registrar.
     Registrar,
-}
-
-impl SipChild {
-    fn kind(&self) -> Kind {
-        match self {
-            SipChild::Endpoint(_) => Kind::SipEndpoint,
-            SipChild::Registrar => Kind::Registrar,
-        }
-    }
 }
 
 impl fmt::Display for SipChild {
@@ -50,80 +32,40 @@ impl fmt::Display for SipChild {
 
 /// One for one, permanent, 5/60 s over endpoints and Registrar together. Last act: fails to Root, which restarts the
 /// subsystem; the SIP core's sockets, transactions and dialogs are not in it and go on.
+#[derive(Default)]
 pub struct SipSupervisor;
 
-/// Its state.
-pub struct State {
-    ctx: Ctx,
-    children: Roster<SipChild>,
-}
+impl Supervise for SipSupervisor {
+    const KIND: Kind = Kind::SipSupervisor;
+    const POLICY: Policy = Policy::SUBSYSTEM;
+    type Key = SipChild;
+    type Msg = Infallible;
 
-impl Actor for SipSupervisor {
-    type Msg = SipSupervisorMsg;
-    type State = State;
-    type Arguments = Ctx;
-
-    async fn pre_start(&self, me: ActorRef<Self::Msg>, ctx: Ctx) -> Result<State, ActorProcessingErr> {
-        me.cast(SipSupervisorMsg::Rebuild)?;
-        ctx.directory.sip_supervisor.set(me);
-        Ok(State { ctx, children: Roster::new(SipChild::kind, Policy::SUBSYSTEM) })
-    }
-
-    async fn handle(
-        &self,
-        me: ActorRef<Self::Msg>,
-        msg: Self::Msg,
-        state: &mut State,
-    ) -> Result<(), ActorProcessingErr> {
-        state.ctx.faults.check(Kind::SipSupervisor, &Kind::SipSupervisor);
-        match msg {
-            SipSupervisorMsg::Rebuild => {
-                state.spawn(&me, SipChild::Registrar).await?;
-                for listener in state.ctx.ports.sip.listeners() {
-                    state.spawn(&me, SipChild::Endpoint(listener)).await?;
-                }
-            }
-            SipSupervisorMsg::Respawn(child) => state.spawn(&me, child).await?,
-            SipSupervisorMsg::Poke => {}
-        }
-        Ok(())
-    }
-
-    async fn handle_supervisor_evt(
-        &self,
-        me: ActorRef<Self::Msg>,
-        event: SupervisionEvent,
-        state: &mut State,
-    ) -> Result<(), ActorProcessingErr> {
-        let now = state.ctx.now();
-        match event {
-            SupervisionEvent::ActorFailed(who, why) => follow(&me, state.children.failed(who.get_id(), &why, now)),
-            SupervisionEvent::ActorTerminated(who, _, why) => follow(&me, state.children.ended(who.get_id(), why, now)),
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => Ok(()),
+    fn kind(child: &SipChild) -> Kind {
+        match child {
+            SipChild::Endpoint(_) => Kind::SipEndpoint,
+            SipChild::Registrar => Kind::Registrar,
         }
     }
-}
 
-impl State {
-    async fn spawn(&mut self, me: &ActorRef<SipSupervisorMsg>, child: SipChild) -> Result<(), ActorProcessingErr> {
-        let (ctx, now, cell) = (self.ctx.clone(), self.ctx.now(), me.get_cell());
-        let spawned = match child.clone() {
-            SipChild::Endpoint(listener) => {
-                self.children.spawn(child, SipEndpoint, (ctx, listener), cell, now).await.map(drop)
-            }
-            SipChild::Registrar => self.children.spawn(child, Registrar, ctx, cell, now).await.map(drop),
-        };
-        spawned.or_else(|fate| follow(me, fate))
+    fn enter(directory: &Directory, me: ActorRef<Heard<Self>>) {
+        directory.sip_supervisor.set(me);
     }
-}
 
-fn follow(me: &ActorRef<SipSupervisorMsg>, fate: Fate<SipChild>) -> Result<(), ActorProcessingErr> {
-    match fate {
-        Fate::Restart { key, after } => {
-            cast_after(me, after, SipSupervisorMsg::Respawn(key));
-            Ok(())
+    fn keys(ctx: &Ctx) -> Vec<SipChild> {
+        let endpoints = ctx.ports.sip.listeners().into_iter().map(SipChild::Endpoint);
+        std::iter::once(SipChild::Registrar).chain(endpoints).collect()
+    }
+
+    async fn spawn(keeper: &mut Keeper<Self>, child: SipChild) -> Result<(), Fate<SipChild>> {
+        let ctx = keeper.ctx.clone();
+        match child.clone() {
+            SipChild::Endpoint(listener) => keeper.child(child, SipEndpoint, (ctx, listener)).await,
+            SipChild::Registrar => keeper.child(child, Registrar, ctx).await,
         }
-        Fate::GaveUp { key, why } => Err(format!("{key} failed too often: {why}").into()),
-        Fate::Stranger | Fate::Ended { .. } => Ok(()),
+    }
+
+    async fn hear(_: &mut Keeper<Self>, msg: Infallible) -> Result<(), ActorProcessingErr> {
+        match msg {}
     }
 }

@@ -115,16 +115,16 @@ impl<K: Clone + Eq + Hash + Display> Roster<K> {
         }
     }
 
-    /// `SupervisionEvent::ActorFailed`: it panicked, or its handler returned an error.
-    pub fn failed(&mut self, actor: ActorId, why: &dyn Display, now: Instant) -> Fate<K> {
+    /// It panicked, or its handler returned an error.
+    fn failed(&mut self, actor: ActorId, why: &dyn Display, now: Instant) -> Fate<K> {
         match self.by_actor.remove(&actor) {
             Some(key) => self.judge(key, why.to_string(), now),
             None => Fate::Stranger,
         }
     }
 
-    /// `SupervisionEvent::ActorTerminated`: it stopped, or was killed (which is a failure).
-    pub fn ended(&mut self, actor: ActorId, why: Option<String>, now: Instant) -> Fate<K> {
+    /// It stopped, or was killed (which is a failure).
+    fn ended(&mut self, actor: ActorId, why: Option<String>, now: Instant) -> Fate<K> {
         let killed = why.as_deref() == Some("killed");
         let Some(key) = self.by_actor.remove(&actor) else { return Fate::Stranger };
         match self.policy.restart {
