@@ -127,8 +127,8 @@ pub struct Sip {
     /// Codecs offered to phones and to trunks without a list of their own, in order: `opus`, `pcma`, `pcmu`. Default:
     /// `["opus", "pcma", "pcmu"]`. Why: Opus passes to a browser untouched; G.711 is what every phone has.
     pub codecs: Vec<Codec>,
-    /// Digest algorithms in the order they are offered: `md5`, `sha256`. Default: `["md5", "sha256"]`. Why: some phones give up
-    /// on a challenge that begins with SHA-256 and some have no SHA-256.
+    /// Digest algorithms in the order they are offered: `md5`, `sha256`. Default: `["md5"]`. Why: every phone has it, and some
+    /// (baresip 1, as Debian 12 has it) give up on a challenge that offers SHA-256 beside it; add it where all yours know it.
     pub digest: Vec<Digest>,
     /// Whether callers we do not know may call our users and services. Default: `false`. Why: an open SIP port is scanned
     /// within minutes.
@@ -140,7 +140,7 @@ impl Default for Sip {
         Self {
             listeners: vec![Listener { name: "main".into(), ..Listener::default() }],
             codecs: vec![Codec::Opus, Codec::Pcma, Codec::Pcmu],
-            digest: vec![Digest::Md5, Digest::Sha256],
+            digest: vec![Digest::Md5],
             allow_strangers: false,
         }
     }

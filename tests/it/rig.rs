@@ -460,9 +460,6 @@ pub fn toml(ports: Ports, rtp: (u16, u16), pstn_port: u16, wishes: &Wishes) -> S
 domain = "127.0.0.1"
 data_dir = "data"
 prompts_dir = "prompts"
-# baresip gives up on a 401 that also offers SHA-256.
-[sip]
-digest = ["md5"]
 [[sip.listeners]]
 name = "loopback"
 transports = ["udp", "tcp"]
