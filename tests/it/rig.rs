@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,6 +16,7 @@ use tandem_actors::supervision::{Faults, Kind};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::capture::{Capture, Stream};
 use crate::peers::baresip::{Account, Baresip};
 use crate::peers::sipp::Sipp;
 use crate::peers::wsclient::WsClient;
@@ -71,6 +73,16 @@ pub struct Ports {
     pub https: u16,
     pub webrtc: u16,
 }
+
+impl Ports {
+    /// Where its range for RTP lies.
+    fn rtp(self) -> Range<u16> {
+        self.sip + 20..self.sip + PORTS
+    }
+}
+
+/// Ports that a switch under test takes.
+const PORTS: u16 = 300;
 
 impl Rig {
     /// The usual one: the real binary.
@@ -182,8 +194,9 @@ impl Rig {
     pub fn webrtc(&self) -> SocketAddr {
         at(self.ports.webrtc)
     }
-    pub fn pstn_ip(&self) -> IpAddr {
-        PSTN
+    /// RTP of this switch, and of no other that runs beside it, to the PSTN.
+    pub fn sent_to_pstn(&self, capture: &Capture) -> Stream {
+        capture.filter(|p| p.to.ip() == PSTN && self.ports.rtp().contains(&p.from.port()))
     }
     pub fn api_key(&self) -> String {
         self.api_key.clone()
@@ -378,7 +391,7 @@ fn prepare(wishes: &Wishes) -> (TempDir, Ports, u16, PathBuf) {
     for (name, hz) in [("welcome", 440.0), ("menu", 550.0), ("invalid", 880.0), ("goodbye", 330.0)] {
         write_tone(&prompts.join(format!("{name}.wav")), hz, 22_050, 1);
     }
-    let block = free_ports(300);
+    let block = free_ports(PORTS);
     let ports = Ports { sip: block, http: block + 2, webrtc: block + 4, https: block + 8 };
     let pstn_port = block + 6;
     if let Some((certificate, key)) = &wishes.certificate {
@@ -386,7 +399,8 @@ fn prepare(wishes: &Wishes) -> (TempDir, Ports, u16, PathBuf) {
         std::fs::write(folder.path().join("own.key"), key).expect("a key");
     }
     let config = folder.path().join("tandem.toml");
-    let rtp = (block + 20, block + 19 + wishes.rtp_ports.unwrap_or(280));
+    let all = ports.rtp();
+    let rtp = (all.start, wishes.rtp_ports.map_or(all.end, |few| all.start + few) - 1);
     std::fs::write(&config, toml(ports, rtp, pstn_port, wishes)).expect("a configuration");
     (folder, ports, pstn_port, config)
 }
