@@ -199,6 +199,7 @@ impl Transmit {
         if sent {
             self.note(place, held, wire.now_ns);
             self.packets += 1;
+            wire.station.stats.sent.fetch_add(1, Ordering::Relaxed);
             self.octets += octets as u64;
         }
         sent

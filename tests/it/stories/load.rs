@@ -32,6 +32,9 @@ fn fifty_calls_at_once_hear_the_greeting_and_leave_nothing() {
         assert!(tone.longest_gap <= Duration::from_millis(rig.gap_ms()), "port {port}: {tone:?}");
     }
     rig.quiet();
+    until("every packet sent is counted", Duration::from_secs(5), || {
+        (rig.metric_sum("tandem_rtp_packets_total{direction=\"out\"}") >= sent.len() as f64).then_some(())
+    });
     // A connection that our own last question closed may still be on its way out.
     let after = until("no descriptor or thread left behind", Duration::from_secs(10), || {
         Some(rig.footprint()).filter(|now| now.descriptors <= before.descriptors && now.threads <= before.threads)
