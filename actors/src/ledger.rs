@@ -40,6 +40,7 @@ struct Row<C> {
 /// The rows of one kind of actor.
 pub struct Table<K, C> {
     kind: Kind,
+    name: &'static str,
     rows: DashMap<K, Row<C>>,
     /// A row was removed.
     removed: Notify,
@@ -50,20 +51,19 @@ where
     K: Clone + Eq + Hash + Display,
     C: Clone + Serialize + DeserializeOwned,
 {
-    /// An empty table.
-    pub fn new(kind: Kind) -> Self {
-        Self { kind, rows: DashMap::new(), removed: Notify::new() }
+    /// An empty table of this name, for metrics.
+    pub fn new(kind: Kind, name: &'static str) -> Self {
+        Self { kind, name, rows: DashMap::new(), removed: Notify::new() }
     }
 
     /// Creates a row at epoch 0, before its actor is spawned. `false`, and nothing changed, where there is one.
     pub fn insert(&self, key: K, checkpoint: C) -> bool {
         match self.rows.entry(key) {
-            Entry::Occupied(_) => false,
-            Entry::Vacant(free) => {
-                free.insert(Row { epoch: Epoch(0), checkpoint });
-                true
-            }
+            Entry::Occupied(_) => return false,
+            Entry::Vacant(free) => drop(free.insert(Row { epoch: Epoch(0), checkpoint })),
         }
+        self.count();
+        true
     }
 
     /// The epoch of a new incarnation, and the checkpoint it goes on from. From now on every older one is fenced off.
@@ -101,7 +101,8 @@ where
             }
             Entry::Occupied(row) => Err(self.fenced(row.key())),
             Entry::Vacant(free) => {
-                free.insert(Row { epoch, checkpoint });
+                drop(free.insert(Row { epoch, checkpoint }));
+                self.count();
                 Ok(())
             }
         }
@@ -150,10 +151,13 @@ where
 
     /// Ends a row: what it described is over.
     pub fn remove(&self, key: &K) -> Option<C> {
-        let row = self.rows.remove(key);
-        // An atomic or two while nobody waits.
-        self.removed.notify_waiters();
-        row.map(|(_, row)| row.checkpoint)
+        let removed = self.rows.remove(key).map(|(_, row)| row.checkpoint);
+        if removed.is_some() {
+            self.count();
+            // An atomic or two while nobody waits.
+            self.removed.notify_waiters();
+        }
+        removed
     }
 
     /// Every key, in no order.
@@ -191,6 +195,11 @@ where
             }
             removed.await;
         }
+    }
+
+    /// Must not be called while a row is held: a table is locked by parts.
+    fn count(&self) {
+        metrics::gauge!("tandem_ledger_rows", "table" => self.name).set(self.rows.len() as f64);
     }
 
     fn fenced(&self, key: &K) -> Fenced {
@@ -231,18 +240,18 @@ pub struct Ledger {
 impl Default for Ledger {
     fn default() -> Self {
         Self {
-            calls: Table::new(Kind::Call),
-            legs: Table::new(Kind::SipLeg),
-            flows: Table::new(Kind::Flow),
-            invitations: Table::new(Kind::Invitation),
-            rooms: Table::new(Kind::Room),
-            trunks: Table::new(Kind::Trunk),
-            clients: Table::new(Kind::Client),
-            bindings: Table::new(Kind::Registrar),
+            calls: Table::new(Kind::Call, "calls"),
+            legs: Table::new(Kind::SipLeg, "legs"),
+            flows: Table::new(Kind::Flow, "flows"),
+            invitations: Table::new(Kind::Invitation, "invitations"),
+            rooms: Table::new(Kind::Room, "rooms"),
+            trunks: Table::new(Kind::Trunk, "trunks"),
+            clients: Table::new(Kind::Client, "clients"),
+            bindings: Table::new(Kind::Registrar, "bindings"),
             bindings_loaded: AtomicBool::new(false),
-            media: Table::new(Kind::MediaWorker),
+            media: Table::new(Kind::MediaWorker, "media"),
             media_closing: DashMap::new(),
-            phone_calls: Table::new(Kind::Call),
+            phone_calls: Table::new(Kind::Call, "phone_calls"),
         }
     }
 }
@@ -252,7 +261,7 @@ mod tests {
     use super::*;
 
     fn table() -> Table<CallId, String> {
-        Table::new(Kind::Call)
+        Table::new(Kind::Call, "calls")
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What this package counts: names, units and meaning. Labels are kinds of actors, never ids.
 
-use ::metrics::{Unit, describe_counter, describe_histogram};
+use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// Describes every metric of this package to the recorder.
 pub fn describe() {
@@ -14,6 +14,7 @@ pub fn describe() {
         "tandem_actor_give_ups_total",
         "Actors that failed too often, by kind: the supervisor's last act"
     );
+    describe_gauge!("tandem_ledger_rows", "Checkpoints kept, by table of the ledger");
     describe_counter!("tandem_fenced_total", "Commits refused because a later incarnation had taken over, by kind");
     describe_counter!("tandem_messages_undeliverable_total", "Messages for actors that were not there, by kind");
     describe_counter!("tandem_events_before_start_total", "Events of the world that came before the tree was up");

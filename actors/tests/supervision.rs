@@ -143,7 +143,7 @@ struct Family {
 
 impl Family {
     async fn new(policy: Policy) -> Self {
-        let (ledger, log): (Ledger, Log) = (Arc::new(Table::new(Kind::Call)), Arc::default());
+        let (ledger, log): (Ledger, Log) = (Arc::new(Table::new(Kind::Call, "calls")), Arc::default());
         ledger.insert(ONE, 0);
         let arguments = (ledger.clone(), policy, log.clone());
         let (parent, _) = Actor::spawn(None, Parent, arguments).await.expect("the parent starts");

@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Value, json};
+use sqlx::Connection;
 use tandem::app::App;
 use tandem::http::tokens::WallClock;
-use tandem::store::Store;
+use tandem::store::{FirstCredentials, Store};
 use tandem_actors::supervision::{Faults, Kind};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -63,7 +64,12 @@ enum Running {
     Binary(Process),
     /// In this process, so that its actors can be made to panic. One at a time: metrics are one a process.
     Inside { app: Option<App>, runtime: Option<Runtime>, _alone: MutexGuard<'static, ()> },
+    /// Such a one in a process of its own, whose figures nothing else is in: see [`a_switch_apart`].
+    Apart(Process),
 }
+
+/// Names the configuration of the switch that [`a_switch_apart`] is to run.
+const APART: &str = "TANDEM_APART";
 
 /// Its ports.
 #[derive(Clone, Copy)]
@@ -134,16 +140,7 @@ impl Rig {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let (folder, ports, pstn_port, config) = prepare(&Wishes::default());
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let runtime = runtime.expect("a runtime");
-        let config = tandem::config::load(&config, []).unwrap_or_else(|e| panic!("{e}"));
-        let (app, first) = runtime.block_on(async {
-            let store = Store::open(&config.data_dir).await.expect("a store");
-            let first = store.bootstrap(&config.brain.domain, |_| String::new()).await.expect("credentials");
-            let render = tandem::telemetry::metrics().expect("metrics");
-            let app = App::start(config, store, render, wall, Faults::armable()).await;
-            (app.unwrap_or_else(|e| panic!("the switch does not start: {e}")), first.expect("a first start"))
-        });
+        let (runtime, app, first) = start_here(&config, wall);
         let switch = Running::Inside { app: Some(app), runtime: Some(runtime), _alone: alone };
         let (api_key, desk_password) = (first.api_key.clone(), first.password.clone());
         let rig = Self { switch, folder, ports, pstn_port, api_key, desk_password };
@@ -153,10 +150,27 @@ impl Rig {
         rig
     }
 
-    /// What the switch takes of this machine; of the real binary only.
+    /// One in a process of its own, whose actors can be made to panic all the same.
+    #[track_caller]
+    pub fn apart() -> Self {
+        let (folder, ports, pstn_port, config) = prepare(&Wishes::default());
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.args(["--exact", "rig::a_switch_apart", "--nocapture"]).env(APART, &config).stdin(Stdio::piped());
+        let process = Process::start("apart", folder.path(), &mut command);
+        let first = until("the switch to be ready", Duration::from_secs(30), || {
+            assert!(process.running(), "the switch ended:\n{}", process.output());
+            (try_http(at(ports.http), "GET", "/readyz", None, None)?.0 == 200).then_some(())?;
+            serde_json::from_slice::<Value>(&std::fs::read(folder.path().join("first.json")).ok()?).ok()
+        });
+        let word = |key: &str| first[key].as_str().expect("a word").to_owned();
+        let (api_key, desk_password) = (word("api_key"), word("password"));
+        Self { switch: Running::Apart(process), folder, ports, pstn_port, api_key, desk_password }
+    }
+
+    /// What the switch takes of this machine; of one with a process of its own.
     #[track_caller]
     pub fn footprint(&self) -> Footprint {
-        let Running::Binary(process) = &self.switch else { panic!("a footprint is the binary's") };
+        let (Running::Binary(process) | Running::Apart(process)) = &self.switch else { panic!("it has no process") };
         let of = |what: &str| format!("/proc/{}/{what}", process.child.id());
         let count = |what: &str| std::fs::read_dir(of(what)).expect("/proc").count();
         let status = std::fs::read_to_string(of("status")).expect("/proc");
@@ -318,12 +332,31 @@ impl Rig {
         self.list("/api/v1/cdrs?limit=200")
     }
 
+    /// CDRs since the first start, which may be more than the API lists at once.
+    pub fn cdr_count(&self) -> i64 {
+        let path = self.folder().join("data").join(tandem::store::DATABASE);
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).read_only(true);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let mut database = sqlx::SqliteConnection::connect_with(&options).await.expect("the database");
+            sqlx::query_scalar("SELECT count(*) FROM cdrs").fetch_one(&mut database).await.expect("a count")
+        })
+    }
+
     /// The CDR of the only call there was.
     #[track_caller]
     pub fn only_cdr(&self) -> Value {
         let mut cdrs = until("a CDR", Duration::from_secs(5), || Some(self.cdrs()).filter(|cdrs| !cdrs.is_empty()));
         assert_eq!(cdrs.len(), 1, "{cdrs:?}");
         cdrs.remove(0)
+    }
+
+    /// The lines of a metric, in order.
+    pub fn metric_lines(&self, name: &str) -> Vec<String> {
+        let (_, text) = http(self.http(), "GET", "/metrics", None, None);
+        let mut lines: Vec<String> = text.lines().filter(|line| line.starts_with(name)).map(str::to_owned).collect();
+        lines.sort_unstable();
+        lines
     }
 
     /// The sum of a metric over its labels; 0 where it was never counted.
@@ -352,12 +385,54 @@ impl Rig {
         }
     }
 
-    /// Makes every live actor of a kind panic.
+    /// Makes every live actor of a kind panic. Inside there must be one; apart there need not.
     #[track_caller]
     pub fn crash(&self, kind: Kind) {
-        let Running::Inside { app: Some(app), .. } = &self.switch else { panic!("only inside") };
-        assert!(app.crash(kind) > 0, "there is no {kind} to crash");
+        match &self.switch {
+            Running::Inside { app: Some(app), .. } => assert!(app.crash(kind) > 0, "there is no {kind} to crash"),
+            Running::Apart(process) => {
+                let mut orders = process.child.stdin.as_ref().expect("its stdin");
+                writeln!(orders, "{kind}").expect("the switch");
+            }
+            Running::Inside { app: None, .. } | Running::Binary(_) => {
+                panic!("actors of the binary do not crash to order")
+            }
+        }
     }
+}
+
+/// Starts a switch in this process.
+#[track_caller]
+fn start_here(config: &Path, wall: WallClock) -> (Runtime, App, FirstCredentials) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let config = tandem::config::load(config, []).unwrap_or_else(|e| panic!("{e}"));
+    let (app, first) = runtime.block_on(async {
+        let store = Store::open(&config.data_dir).await.expect("a store");
+        let first = store.bootstrap(&config.brain.domain, |_| String::new()).await.expect("credentials");
+        let render = tandem::telemetry::metrics().expect("metrics");
+        let app = App::start(config, store, render, wall, Faults::armable()).await;
+        (app.unwrap_or_else(|e| panic!("the switch does not start: {e}")), first.expect("a first start"))
+    });
+    (runtime, app, first)
+}
+
+/// No story: what [`Rig::apart`] runs in another process. Each line of its stdin names a kind of actor that is to panic; it ends
+/// with its stdin.
+#[test]
+fn a_switch_apart() {
+    let Some(config) = std::env::var_os(APART).map(PathBuf::from) else { return };
+    tandem::telemetry::log(&tandem::config::load(&config, []).unwrap_or_else(|e| panic!("{e}")).log).expect("a log");
+    let (runtime, app, first) = start_here(&config, Arc::new(SystemTime::now));
+    let folder = config.parent().expect("its folder");
+    let text = json!({ "api_key": first.api_key, "password": first.password }).to_string();
+    std::fs::write(folder.join("part"), text).expect("a file");
+    std::fs::rename(folder.join("part"), folder.join("first.json")).expect("a file");
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        let kind = Kind::ALL.iter().find(|kind| kind.label() == line).expect("a kind of actor");
+        app.crash(*kind);
+    }
+    runtime.block_on(app.stop());
 }
 
 /// Gauges that are 0 when no call lives.

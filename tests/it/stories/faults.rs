@@ -16,7 +16,7 @@ use crate::rig::{Rig, sound};
 const SOON: Duration = Duration::from_secs(15);
 
 /// Every actor that lives while two people talk, leaves of the tree first.
-const IN_A_CALL: &[Kind] = &[
+pub(super) const IN_A_CALL: &[Kind] = &[
     Kind::SipLeg,
     Kind::RtcLeg,
     Kind::Call,

@@ -9,6 +9,7 @@ mod many;
 mod rooms;
 mod rtc_to_sip;
 mod sip_to_rtc;
+mod soak;
 mod surroundings;
 mod trunk;
 mod web_phone;
