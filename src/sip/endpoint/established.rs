@@ -17,11 +17,10 @@ use super::super::dialog::accepted::{Accepted, Due as AckDue};
 use super::super::dialog::reoffer::{self, Reoffer, back_off};
 use super::super::message::uri::host_ip;
 use super::inbound::Incoming;
+use super::offer::description_of;
 use super::outbound::Outgoing;
+use super::session_timer::SessionTimer;
 use super::*;
-
-/// Shortest session interval we accept, seconds (RFC 4028 §5).
-pub(super) const MIN_SE: u32 = 90;
 
 /// One entry of the dialog table: one leg's INVITE and what came of it.
 #[derive(Debug)]
@@ -65,45 +64,6 @@ pub(super) struct Held {
     pub cseq: u32,
     pub offered: bool,
     pub deliveries: Deliveries,
-}
-
-/// RFC 4028: who refreshes, and when something is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SessionTimer {
-    interval: u32,
-    ours: bool,
-    at: Instant,
-}
-
-impl SessionTimer {
-    fn new(interval: u32, ours: bool, now: Instant) -> Self {
-        // §10: refresh at half; the other side ends it a little before it expires.
-        let wait = if ours { interval / 2 } else { interval - (interval / 3).min(32) };
-        Self { interval, ours, at: now + Duration::from_secs(u64::from(wait)) }
-    }
-
-    /// What a request with Session-Expires asks of us as UAS.
-    pub fn asked(request: &Message, now: Instant) -> Option<Self> {
-        let value = request.get(HeaderName::SessionExpires)?;
-        let knows = request.lists(HeaderName::Supported, "timer") || request.lists(HeaderName::Require, "timer");
-        let interval = view::seconds(&value).filter(|interval| *interval >= MIN_SE)?;
-        let ours = view::parameter(&value, "refresher").is_some_and(|who| who.eq_ignore_ascii_case(b"uas"));
-        knows.then(|| Self::new(interval, ours, now))
-    }
-
-    /// Whether a request's interval is too small: 422 (RFC 4028 §9).
-    pub fn too_small(request: &Message) -> bool {
-        let value = request.get(HeaderName::SessionExpires);
-        value.and_then(|value| view::seconds(&value)).is_some_and(|interval| interval < MIN_SE)
-    }
-
-    /// Into a 2xx.
-    pub fn write(&self, writer: &mut Writer) {
-        let refresher = if self.ours { "uas" } else { "uac" };
-        writer
-            .header(HeaderName::SessionExpires, format_args!("{};refresher={refresher}", self.interval))
-            .header(HeaderName::Require, "timer");
-    }
 }
 
 /// A confirmed dialog, or one whose 2xx waits for its ACK.
@@ -168,23 +128,6 @@ impl Established {
         let accepted = self.accepted.as_ref().map(Accepted::deadline);
         [accepted, self.reoffer.deadline(), self.session.map(|timer| timer.at)].into_iter().flatten().min()
     }
-}
-
-/// The SDP body of a message, read; `None` when there is none.
-pub(super) fn description_of(message: &Message) -> Option<Result<Box<AudioOffer>, crate::sdp::SdpError>> {
-    if message.body().is_empty() || !is_type(message, SDP) {
-        return None;
-    }
-    let text = String::from_utf8_lossy(message.body());
-    Some(crate::sdp::parse(&text).map(|description| Box::new(AudioOffer(description))))
-}
-
-/// Whether the body is of this media type.
-pub(super) fn is_type(message: &Message, media_type: &str) -> bool {
-    message.get(HeaderName::ContentType).is_some_and(|value| {
-        let bare = view::split(&value, b';').next().unwrap_or_default();
-        trim(bare).eq_ignore_ascii_case(media_type.as_bytes())
-    })
 }
 
 impl Core {

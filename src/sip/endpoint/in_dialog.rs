@@ -9,7 +9,9 @@ use tandem_actors::ports::sip::DialogEvent;
 use tokio::time::Instant;
 
 use super::super::dialog::{contact_of, reoffer};
-use super::established::{Held, MIN_SE, SessionTimer, Side, description_of, is_type};
+use super::established::{Held, Side};
+use super::offer::{description_of, is_type};
+use super::session_timer::SessionTimer;
 use super::transactions::ServerInput;
 use super::*;
 
@@ -165,50 +167,9 @@ impl Core {
 
     /// A re-INVITE, or an UPDATE with an offer: to the leg.
     fn offer_asked(&mut self, id: DialogId, key: ServerKey, names: &Names, invite: bool, now: Instant) {
+        let Some(offer) = self.offer_of(key, now) else { return };
         let Some(server) = self.servers.get(&key) else { return };
-        let request = &server.request;
-        if SessionTimer::too_small(request) {
-            self.respond(
-                key,
-                422,
-                now,
-                |writer| {
-                    writer.header(HeaderName::MinSe, MIN_SE);
-                },
-                "",
-            );
-            return;
-        }
-        if !request.body().is_empty() && !is_type(request, SDP) {
-            self.respond(
-                key,
-                415,
-                now,
-                |writer| {
-                    writer.header(HeaderName::Accept, SDP);
-                },
-                "",
-            );
-            return;
-        }
-        let target = contact_of(request);
-        let asked = SessionTimer::asked(request, now);
-        let offer = match description_of(request).transpose() {
-            Ok(offer) => offer,
-            Err(error) => {
-                let warning = self.warning(error.warning(), &error.to_string());
-                self.respond(
-                    key,
-                    error.status(),
-                    now,
-                    |writer| {
-                        writer.header(HeaderName::Warning, warning);
-                    },
-                    "",
-                );
-                return;
-            }
-        };
+        let (target, asked) = (contact_of(&server.request), SessionTimer::asked(&server.request, now));
         let request = self.next_serial();
         match self.reoffer(id, reoffer::Input::Incoming { request, offer: offer.clone() }, now) {
             reoffer::Output::Deliver => {

@@ -12,7 +12,8 @@ use super::super::dialog::accepted::Accepted;
 use super::super::dialog::reoffer::DECISION;
 use super::super::dialog::{Record, request_uri, request_user};
 use super::super::message::view::NameAddr;
-use super::established::{Established, MIN_SE, SessionTimer, Side, description_of, is_type};
+use super::established::{Established, Side};
+use super::session_timer::SessionTimer;
 use super::transactions::ServerInput;
 use super::*;
 
@@ -93,52 +94,9 @@ impl Core {
             self.refuse(key, 483, now);
             return;
         }
-        if SessionTimer::too_small(request) {
-            self.respond(
-                key,
-                422,
-                now,
-                |writer| {
-                    writer.header(HeaderName::MinSe, MIN_SE);
-                },
-                "",
-            );
-            return;
-        }
-        let encoded =
-            request.get(HeaderName::ContentEncoding).is_some_and(|value| !value.eq_ignore_ascii_case(b"identity"));
-        if !request.body().is_empty() && (encoded || !is_type(request, SDP)) {
-            self.respond(
-                key,
-                415,
-                now,
-                |writer| {
-                    writer.header(HeaderName::Accept, SDP);
-                    if encoded {
-                        writer.header(HeaderName::AcceptEncoding, "identity");
-                    }
-                },
-                "",
-            );
-            return;
-        }
-        let offer = match description_of(request).transpose() {
-            Ok(offer) => offer,
-            Err(error) => {
-                tracing::debug!(%error, "an offer is refused");
-                let warning = self.warning(error.warning(), &error.to_string());
-                self.respond(
-                    key,
-                    error.status(),
-                    now,
-                    |writer| {
-                        writer.header(HeaderName::Warning, warning);
-                    },
-                    "",
-                );
-                return;
-            }
-        };
+        let Some(offer) = self.offer_of(key, now) else { return };
+        let Some(server) = self.servers.get(&key) else { return };
+        let request = &server.request;
         let tag = server.to_tag.clone();
         // A NATed caller's later requests come by the same flow: it is kept, not where Via says responses go.
         let Some(record) = Record::as_uas(request, &tag, flow) else {

@@ -15,10 +15,12 @@ mod draft;
 mod established;
 mod in_dialog;
 mod inbound;
+mod offer;
 mod outbound;
 mod port;
 mod receive;
 mod registrar;
+mod session_timer;
 mod shell;
 #[cfg(test)]
 mod tests;

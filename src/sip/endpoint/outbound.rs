@@ -10,8 +10,9 @@ use super::super::dialog::Record;
 use super::super::dialog::tag_of;
 use super::super::message::uri::escape_user;
 use super::super::message::write::quoted;
-use super::established::{Established, Side, description_of};
+use super::established::{Established, Side};
 use super::inbound::{app_header_lines, app_headers};
+use super::offer::description_of;
 use super::*;
 
 /// An INVITE of ours.

@@ -7,6 +7,7 @@ use super::super::transaction::client_other;
 use super::super::transaction::server_invite;
 use super::super::transaction::server_other;
 use super::super::transaction::{Effects, Tell};
+use super::session_timer::MIN_SE;
 use super::*;
 
 impl Core {
@@ -363,7 +364,7 @@ impl Core {
         Some(octets)
     }
 
-    /// A bare final response.
+    /// A final response with nothing but the headers that its status asks for.
     pub(super) fn refuse(&mut self, key: ServerKey, status: u16, now: Instant) {
         let retry_after = self.config.retry_after;
         self.respond(
@@ -380,6 +381,12 @@ impl Core {
                 }
                 405 => {
                     writer.header(HeaderName::Allow, ALLOW);
+                }
+                415 => {
+                    writer.header(HeaderName::Accept, SDP).header(HeaderName::AcceptEncoding, "identity");
+                }
+                422 => {
+                    writer.header(HeaderName::MinSe, MIN_SE);
                 }
                 _ => {}
             },
