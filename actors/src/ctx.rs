@@ -9,6 +9,7 @@ use dashmap::DashMap;
 use tokio::time::Instant;
 
 use crate::client::ClientSupervisorMsg;
+use crate::client::inputs::Inputs;
 use crate::directory::Directory;
 use crate::ledger::Ledger;
 use crate::model::settings::Settings;
@@ -26,6 +27,8 @@ pub struct Parts {
     pub ledger: Ledger,
     /// Who answers for an id.
     pub directory: Directory,
+    /// What sockets said and their Clients have not taken.
+    pub inputs: Inputs,
     /// Makes actors panic, in tests.
     pub faults: Faults,
     /// What does not work at the moment, in words for `/readyz`, by whose trouble it is.
@@ -53,6 +56,7 @@ impl Ctx {
             ports,
             ledger: Ledger::default(),
             directory: Directory::default(),
+            inputs: Inputs::default(),
             faults,
             troubles: DashMap::new(),
             clock: Clock { wall: started, start: Instant::now() },
@@ -102,8 +106,8 @@ impl Ctx {
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
         self.ports.sip.set_draining(true);
-        self.directory.trunk_supervisor.cast(TrunkSupervisorMsg::Drain);
-        self.directory.client_supervisor.cast(ClientSupervisorMsg::Drain);
+        self.directory.trunk_supervisor.post(TrunkSupervisorMsg::Drain);
+        self.directory.client_supervisor.post(ClientSupervisorMsg::Drain);
     }
 }
 

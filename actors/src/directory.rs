@@ -1,14 +1,23 @@
 //! Who answers for an id now: the current incarnation of every actor. An actor enters itself in `pre_start`, so that a lookup
 //! after a restart gives the new one; whoever ends it for good removes it. Never ractor's name registry: a named subtree
 //! cannot be restarted while its names are still held.
+//!
+//! What is *cast* goes to an incarnation's mailbox and dies with it: right for whatever the next one asks for anyway (law 4). What
+//! nobody would say again is *posted*: it waits here, in order, and the incarnation that gets to it takes it.
+//! ```text
+//!   sender --post(msg)--> [entry: incarnation | posted msgs] --Posted--> mailbox
+//!                                          ^-------- take() -------------- actor      (a new incarnation is nudged again)
+//! ```
+//! A message is taken once: one whose handler panics is not heard again.
 
+use std::collections::VecDeque;
 use std::fmt::Display;
 use std::hash::Hash;
-use std::sync::RwLock;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use dashmap::mapref::entry::Entry;
 use dashmap::{DashMap, DashSet};
 use ractor::{ActorId, ActorRef, Message};
-use tokio::sync::Notify;
 
 use crate::call::{CallMsg, CallSupervisor};
 use crate::client::{ClientMsg, ClientSupervisor};
@@ -25,11 +34,44 @@ use crate::sip::{SipEndpointMsg, SipSupervisor};
 use crate::supervision::{Faults, Heard, Kind, SupervisorMsg};
 use crate::trunk::{TrunkMsg, TrunkSupervisor};
 
+/// A message with a variant that says only that something is posted.
+pub trait Mail: Message {
+    /// That variant: whoever hears it takes what is posted.
+    fn posted() -> Self;
+}
+
+/// The current incarnation of an actor, and what waits for it.
+struct Desk<M> {
+    actor: Option<ActorRef<M>>,
+    /// overflow: retained, as in a mailbox.
+    posted: VecDeque<M>,
+}
+
+impl<M: Message> Desk<M> {
+    fn enter(&mut self, actor: ActorRef<M>) {
+        self.actor = Some(actor);
+    }
+}
+
+impl<M: Mail> Desk<M> {
+    /// Keeps a message; who is to be nudged.
+    fn post(&mut self, msg: M) -> Option<ActorRef<M>> {
+        self.posted.push_back(msg);
+        self.actor.clone()
+    }
+}
+
+/// Nudges an incarnation, once a message. One that has just died leaves it to the next.
+fn nudge<M: Mail>(actor: Option<ActorRef<M>>, times: usize) {
+    for _ in 0..times {
+        let _ = actor.as_ref().map(|actor| actor.cast(M::posted()));
+    }
+}
+
 /// The actors of one kind, by id.
 pub struct Refs<K, M> {
     kind: Kind,
-    refs: DashMap<K, ActorRef<M>>,
-    changed: Notify,
+    desks: DashMap<K, Desk<M>>,
 }
 
 impl<K, M> Refs<K, M>
@@ -39,35 +81,32 @@ where
 {
     /// Nobody yet.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, refs: DashMap::new(), changed: Notify::new() }
+        Self { kind, desks: DashMap::new() }
     }
 
     /// Enters an incarnation in place of the last one.
     pub fn set(&self, key: K, actor: ActorRef<M>) {
-        self.refs.insert(key, actor);
-        self.changed.notify_waiters();
-    }
-
-    /// Resolves when an actor has entered itself or was removed since this was called.
-    pub fn changed(&self) -> impl Future<Output = ()> {
-        self.changed.notified()
+        match self.desks.entry(key) {
+            Entry::Occupied(mut desk) => desk.get_mut().enter(actor),
+            Entry::Vacant(free) => {
+                free.insert(Desk { actor: Some(actor), posted: VecDeque::new() });
+            }
+        }
     }
 
     /// The current incarnation; it may have just died.
     pub fn get(&self, key: &K) -> Option<ActorRef<M>> {
-        self.refs.get(key).map(|entry| entry.value().clone())
+        self.desks.get(key)?.actor.clone()
     }
 
-    /// Removes the entry, whoever it is.
+    /// Removes the entry, whoever it is, and what is posted to it.
     pub fn remove(&self, key: &K) {
-        self.refs.remove(key);
-        self.changed.notify_waiters();
+        self.desks.remove(key);
     }
 
     /// Removes the entry if it is still this incarnation's.
     pub fn remove_if(&self, key: &K, actor: ActorId) {
-        self.refs.remove_if(key, |_, entry| entry.get_id() == actor);
-        self.changed.notify_waiters();
+        self.desks.remove_if(key, |_, desk| desk.actor.as_ref().is_some_and(|at| at.get_id() == actor));
     }
 
     /// Casts to whoever answers for the id; `false`, counted, where nobody does.
@@ -82,17 +121,17 @@ where
 
     /// Every id, in no order.
     pub fn keys(&self) -> Vec<K> {
-        self.refs.iter().map(|entry| entry.key().clone()).collect()
+        self.desks.iter().map(|desk| desk.key().clone()).collect()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.refs.len()
+        self.desks.len()
     }
 
     /// Whether there is nobody.
     pub fn is_empty(&self) -> bool {
-        self.refs.is_empty()
+        self.desks.is_empty()
     }
 
     fn crash(&self, faults: &Faults, poke: impl Fn() -> M) -> usize {
@@ -101,26 +140,65 @@ where
     }
 }
 
+impl<K, M> Refs<K, M>
+where
+    K: Clone + Eq + Hash + Display,
+    M: Mail,
+{
+    /// As [`Refs::set`], for those who are posted to: the new incarnation is told of what waits.
+    pub fn enter(&self, key: K, actor: ActorRef<M>) {
+        self.set(key.clone(), actor);
+        let waits = self.desks.get(&key).map(|desk| (desk.actor.clone(), desk.posted.len()));
+        if let Some((actor, waiting)) = waits {
+            nudge(actor, waiting);
+        }
+    }
+
+    /// Posts to whoever answers for the id, now or as its next incarnation.
+    ///
+    /// # Errors
+    /// The message, where there is no such actor: not yet, or no more.
+    pub fn post(&self, key: &K, msg: impl Into<M>) -> Result<(), M> {
+        let msg = msg.into();
+        // The entry's lock is let go before the cast.
+        let actor = match self.desks.get_mut(key) {
+            Some(mut desk) => desk.post(msg),
+            None => return Err(msg),
+        };
+        nudge(actor, 1);
+        Ok(())
+    }
+
+    /// What was posted first and not taken yet.
+    pub fn take(&self, key: &K) -> Option<M> {
+        self.desks.get_mut(key)?.posted.pop_front()
+    }
+}
+
 /// The one actor of its kind.
 pub struct Single<M> {
     kind: Kind,
-    actor: RwLock<Option<ActorRef<M>>>,
+    desk: Mutex<Desk<M>>,
 }
 
 impl<M: Message> Single<M> {
     /// Nobody yet.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, actor: RwLock::new(None) }
+        Self { kind, desk: Mutex::new(Desk { actor: None, posted: VecDeque::new() }) }
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk<M>> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Enters an incarnation in place of the last one.
     pub fn set(&self, actor: ActorRef<M>) {
-        *self.actor.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(actor);
+        self.desk().enter(actor);
     }
 
     /// The current incarnation; it may have just died.
     pub fn get(&self) -> Option<ActorRef<M>> {
-        self.actor.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.desk().actor.clone()
     }
 
     /// Whether there is one that takes messages.
@@ -139,6 +217,29 @@ impl<M: Message> Single<M> {
 
     fn crash(&self, faults: &Faults, poke: impl Fn() -> M) -> usize {
         usize::from(faults.arm(self.kind, &self.kind) && self.cast(poke()))
+    }
+}
+
+impl<M: Mail> Single<M> {
+    /// As [`Single::set`], for those who are posted to: the new incarnation is told of what waits.
+    pub fn enter(&self, actor: ActorRef<M>) {
+        let waiting = {
+            let mut desk = self.desk();
+            desk.enter(actor.clone());
+            desk.posted.len()
+        };
+        nudge(Some(actor), waiting);
+    }
+
+    /// Posts to it, now or as its next incarnation.
+    pub fn post(&self, msg: impl Into<M>) {
+        let actor = self.desk().post(msg.into());
+        nudge(actor, 1);
+    }
+
+    /// What was posted first and not taken yet.
+    pub fn take(&self) -> Option<M> {
+        self.desk().posted.pop_front()
     }
 }
 

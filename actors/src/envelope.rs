@@ -19,6 +19,11 @@ impl<M> From<M> for Envelope<M> {
 }
 
 impl<M> Envelope<M> {
+    /// Takes the message out where it never came into a mailbox.
+    pub fn unopened(self) -> M {
+        self.msg
+    }
+
     /// Takes the message out and counts its age in `tandem_actor_message_age_seconds`.
     pub fn open(self, kind: Kind) -> M {
         metrics::histogram!("tandem_actor_message_age_seconds", "kind" => kind.label()).record(self.at.elapsed());

@@ -48,7 +48,7 @@ impl Brain for Inbox {
         let directory = &ctx.directory;
         match event {
             SipEvent::Incoming(invite) => {
-                directory.call_supervisor.cast(CallSupervisorMsg::Incoming(invite));
+                directory.call_supervisor.post(CallSupervisorMsg::Incoming(invite));
             }
             SipEvent::Dialog { leg, dialog: _, event } => {
                 directory.sip_legs.cast(&leg, LegMsg::Sip(event));
@@ -86,7 +86,7 @@ impl Brain for Inbox {
 
     fn client(&self, input: ClientInput) {
         if let Some(ctx) = self.ctx() {
-            ctx.directory.client_supervisor.cast(ClientSupervisorMsg::Input(input));
+            ctx.directory.client_supervisor.post(ClientSupervisorMsg::Input(input));
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::call::{CallMsg, CallSupervisorMsg};
+use crate::call::{self, CallMsg, CallSupervisorMsg};
 use crate::control::{
     CallView, ClientView, Control, NoSuchCall, PhoneCall, PhoneCallHistory, Reply, RoomView, StartError, TrunkView,
 };
@@ -59,37 +59,23 @@ impl Control for Ctx {
             if ctx.draining() {
                 return busy("the switch is about to stop");
             }
-            let Some(supervisor) = ctx.directory.call_supervisor.get() else {
-                return busy("calls are not taken yet");
-            };
-            let ask = |reply| CallSupervisorMsg::StartPhoneCall { order, reply }.into();
-            match supervisor.call(ask, Some(PATIENCE)).await {
-                Ok(ractor::rpc::CallResult::Success(answer)) => answer,
-                Ok(ractor::rpc::CallResult::Timeout) => busy("no answer in time"),
-                Ok(ractor::rpc::CallResult::SenderError) | Err(_) => busy("the order was lost in a restart: try again"),
+            let (reply, answer) = ractor::concurrency::oneshot();
+            let ask = CallSupervisorMsg::StartPhoneCall { order, reply: reply.into() };
+            ctx.directory.call_supervisor.post(ask);
+            match tokio::time::timeout(PATIENCE, answer).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) => busy("the order was lost in a crash: try again"),
+                Err(_) => busy("no answer in time"),
             }
         })
     }
 
     fn hang_up(&self, call: CallId) -> Reply<Result<(), NoSuchCall>> {
-        let ctx = self.clone();
-        Box::pin(async move {
-            // A call between two incarnations hears it as the next one.
-            let hanging_up = async {
-                loop {
-                    let changed = ctx.directory.calls.changed();
-                    let hang_up = CallMsg::HangUp { cause: Cause::hangup() };
-                    if ctx.directory.calls.get(&call).is_some_and(|actor| actor.cast(hang_up.into()).is_ok()) {
-                        return Ok(());
-                    }
-                    if !ctx.ledger.calls.contains(&call) {
-                        return Err(NoSuchCall);
-                    }
-                    changed.await;
-                }
-            };
-            tokio::time::timeout(PATIENCE, hanging_up).await.unwrap_or(Err(NoSuchCall))
-        })
+        let lives = self.ledger.calls.contains(&call);
+        if lives {
+            call::order(self, call, CallMsg::HangUp { cause: Cause::hangup() });
+        }
+        Box::pin(std::future::ready(if lives { Ok(()) } else { Err(NoSuchCall) }))
     }
 
     fn phone_call_state(&self, call: CallId) -> Option<PhoneCallHistory> {

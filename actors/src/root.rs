@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use ractor::{ActorProcessingErr, ActorRef};
+use ractor::ActorProcessingErr;
 
 use crate::call::release::last_act;
-use crate::call::{CallMsg, CallSupervisor};
+use crate::call::{self, CallMsg, CallSupervisor};
 use crate::client::ClientSupervisor;
 use crate::ctx::Ctx;
-use crate::directory::Directory;
+use crate::directory::{Directory, Single};
 use crate::invitation::InvitationSupervisor;
 use crate::media::MediaSupervisor;
 use crate::model::cause::Cause;
@@ -102,8 +102,9 @@ impl Supervise for Root {
         subsystem.kind()
     }
 
-    /// Nobody looks for Root.
-    fn enter(_: &Directory, _: ActorRef<Heard<Self>>) {}
+    fn desk(_: &Directory) -> Option<&Single<Heard<Self>>> {
+        None
+    }
 
     fn keys(_: &Ctx) -> Vec<Subsystem> {
         Subsystem::ALL.to_vec()
@@ -128,7 +129,7 @@ impl Supervise for Root {
             RootMsg::GoodBye => {
                 for call in ctx.ledger.calls.keys() {
                     let cause = Cause::unavailable("the switch restarts");
-                    ctx.directory.calls.cast(&call, CallMsg::HangUp { cause });
+                    call::order(ctx, call, CallMsg::HangUp { cause });
                 }
                 cast_after(&keeper.me, GOOD_BYE, RootMsg::Fail);
                 Ok(())

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use ractor::{Actor, ActorRef};
 use tokio::sync::watch;
 
-use crate::call::CallMsg;
+use crate::call::{self, CallMsg};
 use crate::control::Control;
 use crate::ctx::Ctx;
 use crate::inbox::Inbox;
@@ -89,7 +89,7 @@ impl Tree {
     pub async fn stop(self, within: Duration) {
         for call in self.ctx.ledger.calls.keys() {
             let cause = Cause::unavailable("the switch stops");
-            self.ctx.directory.calls.cast(&call, CallMsg::HangUp { cause });
+            call::order(&self.ctx, call, CallMsg::HangUp { cause });
         }
         if !self.without_calls(within).await {
             tracing::warn!(calls = self.ctx.ledger.calls.len(), "stopping with calls that did not end");

@@ -18,7 +18,7 @@ use crate::invitation::content::Content;
 use crate::invitation::phase::{LocalCallback, LocalState};
 use crate::invitation::record::{Callee, Outgoing};
 use crate::invitation::{
-    InvitationCaller, InvitationCheckpoint, InvitationMsg, InvitationSupervisorMsg, NewInvitation,
+    self, InvitationCaller, InvitationCheckpoint, InvitationMsg, InvitationSupervisorMsg, NewInvitation,
 };
 use crate::leg::rtc::phase::RtcState;
 use crate::leg::{LegCheckpoint, LegEnd, LegMsg, LegReport, LegSide, RtcLeg, SipLeg};
@@ -60,7 +60,7 @@ impl Actor for Call {
             return Err("the call is over".into());
         };
         me.cast(CallMsg::Begin.into())?;
-        ctx.directory.calls.set(id, me);
+        ctx.directory.calls.enter(id, me);
         Ok(State {
             ctx,
             epoch,
@@ -73,7 +73,15 @@ impl Actor for Call {
 
     async fn handle(&self, me: Me, msg: Self::Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         state.ctx.faults.check(Kind::Call, &state.call.call);
-        let input = match msg.open(Kind::Call) {
+        let msg = match msg.open(Kind::Call) {
+            CallMsg::Posted => match state.ctx.directory.calls.take(&state.call.call) {
+                Some(msg) => msg.open(Kind::Call),
+                // An earlier nudge took it.
+                None => return Ok(()),
+            },
+            msg => msg,
+        };
+        let input = match msg {
             CallMsg::Begin => {
                 state.begin(&me).await;
                 return Ok(());
@@ -89,7 +97,7 @@ impl Actor for Call {
                 state.spawn(&me, child).await;
                 return Ok(());
             }
-            CallMsg::Poke => return Ok(()),
+            CallMsg::Posted | CallMsg::Poke => return Ok(()),
         };
         state.run(&me, input).await;
         Ok(())
@@ -200,7 +208,7 @@ impl State {
             CallEffect::Invite { invitation, user } => self.invite(invitation, user),
             CallEffect::CancelInvitation { invitation, reason } => {
                 // By the supervisor, so that a cancel never overtakes the invitation it takes back.
-                ctx.directory.invitation_supervisor.cast(InvitationSupervisorMsg::Cancel { invitation, reason });
+                ctx.directory.invitation_supervisor.post(InvitationSupervisorMsg::Cancel { invitation, reason });
             }
             CallEffect::AskInvitation(invitation) => {
                 let Some(row) = ctx.ledger.invitations.get(&invitation) else {
@@ -212,7 +220,8 @@ impl State {
                 return Some(CallInput::Invitation { invitation, report: standing(&row)? });
             }
             CallEffect::Outcome(invitation, outcome) => {
-                ctx.directory.invitations.cast(&invitation, InvitationMsg::ByCall(outcome));
+                // One that is over has heard enough.
+                let _ = ctx.directory.invitations.post(&invitation, InvitationMsg::ByCall(outcome));
             }
             CallEffect::StartFlow(service) => return self.start_flow(me, &service).await,
             CallEffect::TellFlow(told) => {
@@ -239,10 +248,11 @@ impl State {
             CallEffect::StopPlay(media) => ctx.media_stop_play(media),
             CallEffect::Digits(media, digits) => ctx.media_digits(media, digits),
             CallEffect::Emit(client, event) => {
-                ctx.directory.clients.cast(&client, ClientMsg::Emit(*event));
+                // One that is gone has nothing to hear.
+                let _ = ctx.directory.clients.post(&client, ClientMsg::Emit(*event));
             }
             CallEffect::JoinRoom(room, member) => {
-                ctx.directory.room_supervisor.cast(RoomSupervisorMsg::Join { room, member });
+                ctx.directory.room_supervisor.post(RoomSupervisorMsg::Join { room, member });
             }
             CallEffect::LeaveRoom(room) => {
                 ctx.directory.rooms.cast(&room, RoomMsg::Leave(id));
@@ -371,15 +381,18 @@ impl State {
         let headers = &self.call.headers;
         let sip_data = headers.cus_data.as_deref().unwrap_or_default();
         let content = Content::for_sip_call(&self.call.call.to_string(), shown, sip_data);
-        self.ctx.directory.invitation_supervisor.cast(InvitationSupervisorMsg::Begin(NewInvitation {
-            invitation,
-            caller: InvitationCaller::Call { call: self.call.call, shown: from.number.clone() },
-            callee: user,
-            content: with_headers(content, headers),
-            channel: String::new(),
-            call: Some(self.call.call),
-            offline_wait: self.ctx.settings.sip_to_rtc.offline_wait,
-        }));
+        invitation::begin(
+            &self.ctx,
+            NewInvitation {
+                invitation,
+                caller: InvitationCaller::Call { call: self.call.call, shown: from.number.clone() },
+                callee: user,
+                content: with_headers(content, headers),
+                channel: String::new(),
+                call: Some(self.call.call),
+                offline_wait: self.ctx.settings.sip_to_rtc.offline_wait,
+            },
+        );
     }
 
     fn history(&self, state: PhoneCallState, cause: Option<Cause>) {
@@ -466,5 +479,5 @@ fn standing(row: &InvitationCheckpoint) -> Option<InvitationReport> {
 
 /// Tells a client that its call did not begin.
 pub(super) fn refuse_client(ctx: &Ctx, client: crate::model::ids::ClientId, call: CallId, cause: Cause) {
-    ctx.directory.clients.cast(&client, ClientMsg::Emit(Event::CallEnded { call, cause }));
+    let _ = ctx.directory.clients.post(&client, ClientMsg::Emit(Event::CallEnded { call, cause }));
 }

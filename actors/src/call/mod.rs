@@ -31,6 +31,9 @@ use ractor::RpcReplyPort;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{PhoneCall, StartError};
+use crate::ctx::Ctx;
+use crate::directory::Mail;
+use crate::envelope::Envelope;
 use crate::flow::FlowReport;
 use crate::invitation::phase::LocalFailure;
 use crate::leg::LegReport;
@@ -63,6 +66,8 @@ pub enum CallSupervisorMsg {
     },
     /// The history of a phone call has been kept long enough.
     ForgetHistory(CallId),
+    /// An order to a call that was not there yet when it was given: behind the message that begins it.
+    Order(CallId, CallMsg),
 }
 
 /// An app user's call. Its id is drawn by the Client, which has replied with it.
@@ -156,10 +161,25 @@ pub enum CallMsg {
     },
     /// A deadline may have passed.
     Tick,
+    /// Something is posted.
+    Posted,
     /// The wait before a child's restart is over.
     Respawn(Child),
     /// Nothing: makes an armed fault fire.
     Poke,
+}
+
+impl Mail for Envelope<CallMsg> {
+    fn posted() -> Self {
+        CallMsg::Posted.into()
+    }
+}
+
+/// Gives a call an order that nobody gives again. A call that is over has no use for it.
+pub fn order(ctx: &Ctx, call: CallId, order: CallMsg) {
+    if let Err(order) = ctx.directory.calls.post(&call, order) {
+        ctx.directory.call_supervisor.post(CallSupervisorMsg::Order(call, order.unopened()));
+    }
 }
 
 /// A child of a call.

@@ -77,7 +77,7 @@ pub fn last_act(ctx: &Ctx, id: CallId) {
         forget_leg(ctx, party.leg);
         if let Some(client) = party.client() {
             let event = Event::CallEnded { call: id, cause: cause.clone() };
-            ctx.directory.clients.cast(&client, ClientMsg::Emit(event));
+            let _ = ctx.directory.clients.post(&client, ClientMsg::Emit(event));
         }
         call.past.push(crate::ports::store::CdrLeg {
             leg: party.leg,
@@ -92,14 +92,22 @@ pub fn last_act(ctx: &Ctx, id: CallId) {
     }
     if let Some((invitation, _)) = call.invitation.take() {
         let reason = cause.reason.to_string();
-        ctx.directory.invitations.cast(&invitation, InvitationMsg::CancelByCaller { reason });
+        let _ = ctx.directory.invitations.post(&invitation, InvitationMsg::CancelByCaller { reason });
     }
     if let Some(invited) = call.invited.as_ref().filter(|invited| !invited.accepted) {
-        ctx.directory.invitations.cast(&invited.invitation, InvitationMsg::ByCall(CallOutcome::Failed));
+        let _ = ctx.directory.invitations.post(&invited.invitation, InvitationMsg::ByCall(CallOutcome::Failed));
     }
-    if let Phase::Room { room, .. } = &call.phase {
-        ctx.directory.rooms.cast(room, RoomMsg::Leave(id));
-    }
+    let room = match &call.phase {
+        Phase::Room { room, .. } => Some(room.clone()),
+        Phase::Begin
+        | Phase::Opening { .. }
+        | Phase::Flow
+        | Phase::Ringing(_)
+        | Phase::Joining { .. }
+        | Phase::Talking
+        | Phase::Ending(_)
+        | Phase::Over => None,
+    };
     if call.connector && call.history < 6 {
         let text = PhoneCallState::word(6).to_owned();
         let state = PhoneCallState { at: ctx.wall(), state: 6, text, status: 500, reason: cause.reason.to_string() };
@@ -110,6 +118,10 @@ pub fn last_act(ctx: &Ctx, id: CallId) {
     call.phase = Phase::Over;
     if ctx.ledger.calls.commit(&id, epoch, call.clone()).is_ok() && write {
         write_cdr(ctx, &call);
+    }
+    // After the row says that it is over: a room that is being restarted reads it there.
+    if let Some(room) = room {
+        ctx.directory.rooms.cast(&room, RoomMsg::Leave(id));
     }
     forget_call(ctx, &call);
 }

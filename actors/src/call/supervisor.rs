@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use ractor::{ActorProcessingErr, ActorRef};
+use ractor::ActorProcessingErr;
 
 use super::actor::refuse_client;
 use super::origin::{self, NewCall};
 use super::{Call, CallSupervisorMsg, metrics, release};
 use crate::control::{PhoneCall, PhoneCallHistory, StartError};
 use crate::ctx::Ctx;
-use crate::directory::Directory;
+use crate::directory::{Directory, Single};
 use crate::invitation::{CallOutcome, InvitationMsg};
 use crate::leg::LegSide;
 use crate::model::cause::Cause;
@@ -39,8 +39,8 @@ impl Supervise for CallSupervisor {
         Kind::Call
     }
 
-    fn enter(directory: &Directory, me: ActorRef<Heard<Self>>) {
-        directory.call_supervisor.set(me);
+    fn desk(directory: &Directory) -> Option<&Single<Heard<Self>>> {
+        Some(&directory.call_supervisor)
     }
 
     fn keys(ctx: &Ctx) -> Vec<CallId> {
@@ -97,7 +97,8 @@ impl Supervise for CallSupervisor {
                     }
                 }
                 Err(_) => {
-                    ctx.directory.invitations.cast(&invited.invitation, InvitationMsg::ByCall(CallOutcome::Failed));
+                    let _ =
+                        ctx.directory.invitations.post(&invited.invitation, InvitationMsg::ByCall(CallOutcome::Failed));
                 }
             },
             CallSupervisorMsg::StartPhoneCall { order, reply } => {
@@ -111,6 +112,10 @@ impl Supervise for CallSupervisor {
                 };
                 // Who asked may have given up; the call goes on, and is found by its id.
                 let _ = reply.send(answer);
+            }
+            CallSupervisorMsg::Order(call, order) => {
+                // Over by now, or refused: an order to nobody.
+                let _ = ctx.directory.calls.post(&call, order);
             }
             CallSupervisorMsg::ForgetHistory(call) => {
                 ctx.ledger.phone_calls.remove(&call);

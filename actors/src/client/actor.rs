@@ -6,17 +6,17 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::events::callback_kind;
 use super::presence::{OFFLINE_AFTER, Presence, UNREACHABLE_AFTER};
-use super::protocol::{Body, Event, Frame, Reply, VERSION};
+use super::protocol::{Body, Event, Frame, PresenceOf, Reply, VERSION};
 use super::replies::{ASK_AGAIN, Question};
 use super::requests::{self, Order, ask_now, carry_out};
 use super::{
-    CALL_RETRIES, CLOSE_DRAINING, CLOSE_LOGGED_OUT, CLOSE_REMOTE_LOGIN, CLOSE_RESUMED, ClientCheckpoint, ClientMsg,
-    ClientSupervisorMsg, Side, Socket, order_call, reply_frame,
+    CLOSE_DRAINING, CLOSE_LOGGED_OUT, CLOSE_REMOTE_LOGIN, CLOSE_RESUMED, ClientCheckpoint, ClientMsg,
+    ClientSupervisorMsg, Side, Socket, reply_frame,
 };
-use crate::call::ClientAction;
+use crate::call::{self, CallMsg, ClientAction};
 use crate::ctx::Ctx;
 use crate::invitation::{InvitationAction, InvitationSupervisorMsg};
-use crate::model::ids::{CallId, ClientId, Epoch, InvitationId};
+use crate::model::ids::{CallId, ClientId, Epoch, InvitationId, UserId};
 use crate::ports::client::ClientInput;
 use crate::supervision::Kind;
 use crate::timer::Timer;
@@ -65,9 +65,9 @@ impl Actor for Client {
         let shown = row.presence(ctx.wall());
         let mut state = State { ctx: ctx.clone(), id, epoch, row, shown, timer: Timer::default() };
         ctx.directory.users.add(state.row.user.clone(), id);
-        ctx.directory.clients.set(id, me.clone());
+        ctx.directory.clients.enter(id, me.clone());
         let user = state.row.user.clone();
-        ctx.directory.invitation_supervisor.cast(InvitationSupervisorMsg::ClientUp { client: id, user });
+        ctx.directory.invitation_supervisor.post(InvitationSupervisorMsg::ClientUp { client: id, user });
         state.announce();
         state.wake(&me);
         Ok(state)
@@ -80,6 +80,14 @@ impl Actor for Client {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         state.ctx.faults.check(Kind::Client, &state.id);
+        let msg = match msg {
+            ClientMsg::Posted => match state.ctx.directory.clients.take(&state.id) {
+                Some(msg) => msg,
+                // An earlier nudge took it.
+                None => return Ok(()),
+            },
+            msg => msg,
+        };
         let end = match msg {
             ClientMsg::Emit(event) => {
                 state.emit(event);
@@ -101,10 +109,14 @@ impl Actor for Client {
                 state.answered(&request, reply);
                 None
             }
+            ClientMsg::Presence { user, presence } => {
+                state.presence(user, presence);
+                None
+            }
             ClientMsg::Kick => Some(End::Kicked),
             ClientMsg::Drain => state.leave_when_drained(),
             ClientMsg::Tick => state.tick(),
-            ClientMsg::Poke => None,
+            ClientMsg::Posted | ClientMsg::Poke => None,
         };
         match end {
             Some(end) => {
@@ -189,6 +201,16 @@ impl State {
         let seq = self.row.log.push(event.clone());
         self.commit();
         self.deliver(Frame { v: VERSION, body: Body::Event { seq, event } });
+    }
+
+    /// A watched user's presence, where it is another than was told.
+    fn presence(&mut self, user: UserId, presence: Presence) {
+        if let Some(told) = self.row.watched.get_mut(&user)
+            && *told != presence
+        {
+            *told = presence;
+            self.emit(Event::PresenceChanged(PresenceOf { user, state: presence.number() }));
+        }
     }
 
     /// Which calls this connection is in, by what it is told.
@@ -292,11 +314,11 @@ impl State {
             self.shown = presence;
             if presence == Presence::Offline {
                 let user = self.row.user.clone();
-                self.ctx.directory.invitation_supervisor.cast(InvitationSupervisorMsg::UserDown(user));
+                self.ctx.directory.invitation_supervisor.post(InvitationSupervisorMsg::UserDown(user));
             }
         }
         let user = self.row.user.clone();
-        self.ctx.directory.client_supervisor.cast(ClientSupervisorMsg::Presence(user));
+        self.ctx.directory.client_supervisor.post(ClientSupervisorMsg::Presence(user));
     }
 
     fn reply(&mut self, due: Vec<(String, Reply)>) {
@@ -343,10 +365,10 @@ impl State {
         self.ctx.directory.users.remove(&user, self.id);
         self.ctx.directory.clients.remove_if(&self.id, me.get_id());
         for call in calls {
-            order_call(&self.ctx, self.id, call, action.clone(), CALL_RETRIES);
+            call::order(&self.ctx, call, CallMsg::FromClient { client: self.id, action: action.clone() });
         }
-        self.ctx.directory.invitation_supervisor.cast(InvitationSupervisorMsg::UserDown(user.clone()));
-        self.ctx.directory.client_supervisor.cast(ClientSupervisorMsg::Presence(user));
+        self.ctx.directory.invitation_supervisor.post(InvitationSupervisorMsg::UserDown(user.clone()));
+        self.ctx.directory.client_supervisor.post(ClientSupervisorMsg::Presence(user));
         tracing::info!(client = %self.id, why = ?end, "a client is gone");
     }
 

@@ -7,6 +7,7 @@
 
 mod actor;
 pub mod events;
+pub mod inputs;
 pub mod presence;
 pub mod protocol;
 mod replies;
@@ -21,13 +22,11 @@ use serde::{Deserialize, Serialize};
 pub use actor::Client;
 pub use supervisor::{ClientSupervisor, ClientSupervisorMsg};
 
-use crate::call::{CallMsg, ClientAction};
 use crate::control::ClientView;
-use crate::ctx::Ctx;
+use crate::directory::Mail;
 use crate::invitation::phase::ApiCode;
 use crate::model::ids::{CallId, ClientId, InvitationId, UserId};
 use crate::ports::client::ClientInput;
-use crate::supervision::cast_after;
 use events::EventLog;
 use presence::Presence;
 use protocol::{Body, ErrorCode, Event, Frame, Reply, VERSION};
@@ -72,14 +71,29 @@ pub enum ClientMsg {
         /// The answer.
         reply: Reply,
     },
+    /// What the presence of a watched user is now; passed on where it is new.
+    Presence {
+        /// Who.
+        user: UserId,
+        /// What.
+        presence: Presence,
+    },
     /// The user logged in somewhere else.
     Kick,
     /// The switch drains: leave as soon as no call is up.
     Drain,
     /// A deadline may have passed.
     Tick,
+    /// Something is posted.
+    Posted,
     /// Nothing: makes an armed fault fire.
     Poke,
+}
+
+impl Mail for ClientMsg {
+    fn posted() -> Self {
+        Self::Posted
+    }
 }
 
 /// Which side of an invitation a callback belongs to.
@@ -117,8 +131,8 @@ pub struct ClientCheckpoint {
     pub last_heard: SystemTime,
     /// Calls it is in.
     pub calls: BTreeSet<CallId>,
-    /// Users whose presence it wants to hear of.
-    pub watched: BTreeSet<UserId>,
+    /// Users whose presence it wants to hear of, and what it was told last.
+    pub watched: BTreeMap<UserId, Presence>,
     log: EventLog,
     replies: Replies,
     /// Calls of invitations that ring here.
@@ -139,7 +153,7 @@ impl ClientCheckpoint {
             socket: Socket::Open(socket),
             last_heard: now,
             calls: BTreeSet::new(),
-            watched: BTreeSet::new(),
+            watched: BTreeMap::new(),
             log: EventLog::default(),
             replies: Replies::default(),
             ringing: BTreeMap::new(),
@@ -194,24 +208,4 @@ fn refuse(code: ErrorCode, message: impl Into<String>) -> Reply {
 
 fn reply_frame(request: String, reply: Reply) -> Frame {
     Frame { v: VERSION, body: Body::Reply { re: request, reply } }
-}
-
-/// How often an order to a call that is not there yet is tried again, and how often.
-const CALL_RETRY: std::time::Duration = std::time::Duration::from_millis(100);
-const CALL_RETRIES: u8 = 20;
-
-/// Passes an order on to a call. A call that was begun a moment ago, or is being restarted, hears of it a moment later.
-fn order_call(ctx: &Ctx, client: ClientId, call: CallId, action: ClientAction, retries: u8) {
-    let sent = ctx
-        .directory
-        .calls
-        .get(&call)
-        .is_some_and(|actor| actor.cast(CallMsg::FromClient { client, action: action.clone() }.into()).is_ok());
-    if !sent
-        && retries > 0
-        && let Some(supervisor) = ctx.directory.client_supervisor.get()
-    {
-        let again = ClientSupervisorMsg::CallAction { client, call, action, retries: retries - 1 };
-        cast_after(&supervisor, CALL_RETRY, again);
-    }
 }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ctx::Ctx;
 use crate::model::ids::UserId;
 
@@ -14,7 +16,8 @@ pub const OFFLINE_AFTER: Duration = Duration::from_secs(30);
 pub const MAX_USERS: usize = 512;
 
 /// A user's presence; the best of its connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Presence {
     /// 0.
     Online,

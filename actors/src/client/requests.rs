@@ -6,14 +6,12 @@ use std::time::SystemTime;
 use super::presence::{self, MAX_USERS, Presence};
 use super::protocol::{ErrorCode, MAX_CHANNEL, MAX_CONTENT, PresenceOf, Reply, Request};
 use super::replies::Question;
-use super::{CALL_RETRIES, ClientCheckpoint, ClientSupervisorMsg, answer_of, order_call, refuse};
-use crate::call::{CallSupervisorMsg, ClientAction, ClientCall, ClientCallKind};
+use super::{ClientCheckpoint, ClientSupervisorMsg, answer_of, refuse};
+use crate::call::{self, CallMsg, CallSupervisorMsg, ClientAction, ClientCall, ClientCallKind};
 use crate::ctx::Ctx;
 use crate::invitation::phase::{ApiCode, NO_ACK};
 
-use crate::invitation::{
-    InvitationAction, InvitationCaller, InvitationMsg, InvitationSupervisorMsg, NewInvitation, destination,
-};
+use crate::invitation::{self, InvitationAction, InvitationCaller, InvitationMsg, NewInvitation, destination};
 use crate::model::ids::{CallId, ClientId, InvitationId, UserId};
 use crate::ports::rtc::Sdp;
 
@@ -49,16 +47,16 @@ pub(super) fn step(
         Request::PresenceQuery { users } if users.len() > MAX_USERS => (too_many_users(), None),
         Request::PresenceQuery { users } => (presence_of(ctx, &users, Presence::queried), None),
         Request::PresenceSubscribe { users } => {
-            let more = users.iter().filter(|user| !row.watched.contains(*user)).count();
+            let more = users.iter().filter(|user| !row.watched.contains_key(*user)).count();
             if row.watched.len().saturating_add(more) > MAX_USERS {
                 (too_many_users(), None)
             } else {
-                row.watched.extend(users.iter().cloned());
+                row.watched.extend(users.iter().map(|user| (user.clone(), presence::of(ctx, user))));
                 (presence_of(ctx, &users, |presence| presence), Some(Order::Watch(users, true)))
             }
         }
         Request::PresenceUnsubscribe { users } => {
-            row.watched.retain(|user| !users.contains(user));
+            row.watched.retain(|user, _| !users.contains(user));
             (Reply::Done {}, Some(Order::Watch(users, false)))
         }
         Request::Invite { callee, content, channel } => invite(ctx, me, row, callee, content, channel),
@@ -96,15 +94,15 @@ pub(super) fn step(
 pub(super) fn carry_out(ctx: &Ctx, me: ClientId, user: &UserId, order: Order) {
     match order {
         Order::Begin(new) => {
-            ctx.directory.invitation_supervisor.cast(InvitationSupervisorMsg::Begin(new));
+            invitation::begin(ctx, new);
         }
         Order::Ask(request, question) => ask_now(ctx, me, user, request, question),
         Order::Call(call) => {
-            ctx.directory.call_supervisor.cast(CallSupervisorMsg::FromClient(call));
+            ctx.directory.call_supervisor.post(CallSupervisorMsg::FromClient(call));
         }
-        Order::Act(call, action) => order_call(ctx, me, call, action, CALL_RETRIES),
+        Order::Act(call, action) => call::order(ctx, call, CallMsg::FromClient { client: me, action }),
         Order::Watch(users, on) => {
-            ctx.directory.client_supervisor.cast(ClientSupervisorMsg::Watch { client: me, users, on });
+            ctx.directory.client_supervisor.post(ClientSupervisorMsg::Watch { client: me, users, on });
         }
         // The actor's own affair: it ends.
         Order::LogOut => {}

@@ -3,25 +3,20 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use ractor::{ActorProcessingErr, ActorRef};
+use ractor::ActorProcessingErr;
 
-use super::presence::{self, Presence};
-use super::protocol::{ErrorCode, Event, PresenceOf, Reply};
-use super::{
-    CLOSE_DRAINING, CLOSE_RATE_LIMITED, Client, ClientCheckpoint, ClientMsg, Socket, order_call, refuse, reply_frame,
-};
-use crate::call::ClientAction;
+use super::inputs::Again;
+use super::presence;
+use super::protocol::{ErrorCode, Reply};
+use super::{CLOSE_DRAINING, CLOSE_RATE_LIMITED, Client, ClientCheckpoint, ClientMsg, Socket, refuse, reply_frame};
 use crate::ctx::Ctx;
-use crate::directory::Directory;
-use crate::model::ids::{CallId, ClientId, UserId};
-use crate::ports::Deliveries;
+use crate::directory::{Directory, Single};
+use crate::model::ids::{ClientId, UserId};
 use crate::ports::client::ClientInput;
 use crate::supervision::{Fate, Heard, Intensity, Keeper, Kind, Policy, Restart, Supervise};
 
 /// Logins of one user in a second; more are refused.
 const LOGINS_PER_SECOND: usize = 2;
-/// What a socket said and its Client has not taken, to the Client; overflow: DROPS the socket's new ones, answered and counted.
-const HELD_INPUTS: usize = 256;
 
 /// What only the ClientSupervisor hears.
 #[derive(Debug)]
@@ -39,17 +34,6 @@ pub enum ClientSupervisorMsg {
     },
     /// A user's presence may have changed.
     Presence(UserId),
-    /// An order to a call that was not there when it was given.
-    CallAction {
-        /// By whom.
-        client: ClientId,
-        /// To which call.
-        call: CallId,
-        /// What.
-        action: ClientAction,
-        /// How often to try again.
-        retries: u8,
-    },
     /// The switch drains: every Client leaves as soon as no call is up.
     Drain,
 }
@@ -58,29 +42,13 @@ pub enum ClientSupervisorMsg {
 /// numbered events are not in it and go on. What a socket said and its Client had not taken is said again to the Client's next
 /// incarnation; after the second crash it is answered `internal`.
 ///
-/// Every index is rebuilt from the ledger.
+/// Every index is rebuilt from the ledger, and from what is held for the Clients.
 #[derive(Default)]
 pub struct ClientSupervisor {
     /// Which connection a socket carries.
     sockets: HashMap<ClientId, ClientId>,
-    inputs: HashMap<ClientId, Inputs>,
     watchers: HashMap<UserId, HashSet<ClientId>>,
-    /// What the watchers of a user were told last.
-    told: HashMap<UserId, Presence>,
     logins: HashMap<UserId, VecDeque<std::time::Instant>>,
-}
-
-/// What a socket said and its Client has not taken.
-#[derive(Default)]
-struct Inputs {
-    last: u64,
-    held: VecDeque<Held>,
-}
-
-struct Held {
-    number: u64,
-    input: ClientInput,
-    deliveries: Deliveries,
 }
 
 impl Supervise for ClientSupervisor {
@@ -97,8 +65,8 @@ impl Supervise for ClientSupervisor {
         Kind::Client
     }
 
-    fn enter(directory: &Directory, me: ActorRef<Heard<Self>>) {
-        directory.client_supervisor.set(me);
+    fn desk(directory: &Directory) -> Option<&Single<Heard<Self>>> {
+        Some(&directory.client_supervisor)
     }
 
     fn keys(ctx: &Ctx) -> Vec<ClientId> {
@@ -111,11 +79,14 @@ impl Supervise for ClientSupervisor {
 
     fn prepare(keeper: &mut Keeper<Self>) {
         for (id, _, row) in keeper.ctx.ledger.clients.rows() {
-            if let Socket::Open(socket) = row.socket {
+            let current = match row.socket {
+                Socket::Open(socket) => Some(socket),
+                Socket::Lost(_) => None,
+            };
+            if let Some(socket) = keeper.ctx.inputs.resuming(id, row.handled).last().copied().or(current) {
                 keeper.own.sockets.insert(socket, id);
             }
-            keeper.own.inputs.insert(id, Inputs { last: row.handled, held: VecDeque::new() });
-            keeper.watch(id, &row.watched.into_iter().collect::<Vec<_>>(), true);
+            keeper.watch(id, &row.watched.into_keys().collect::<Vec<_>>(), true);
         }
         keeper.count();
     }
@@ -131,12 +102,9 @@ impl Supervise for ClientSupervisor {
             ClientSupervisorMsg::Input(input) => keeper.input(input).await?,
             ClientSupervisorMsg::Watch { client, users, on } => keeper.watch(client, &users, on),
             ClientSupervisorMsg::Presence(user) => keeper.tell_presence(&user),
-            ClientSupervisorMsg::CallAction { client, call, action, retries } => {
-                order_call(&keeper.ctx, client, call, action, retries);
-            }
             ClientSupervisorMsg::Drain => {
                 for client in keeper.ctx.ledger.clients.keys() {
-                    keeper.ctx.directory.clients.cast(&client, ClientMsg::Drain);
+                    keeper.post(client, ClientMsg::Drain);
                 }
             }
         }
@@ -144,14 +112,10 @@ impl Supervise for ClientSupervisor {
     }
 
     fn ended(keeper: &mut Keeper<Self>, id: ClientId) {
-        let ClientSupervisor { sockets, inputs, watchers, told, .. } = &mut keeper.own;
-        inputs.remove(&id);
-        sockets.retain(|_, carried| *carried != id);
-        watchers.retain(|user, watchers| {
+        keeper.ctx.inputs.forget(id);
+        keeper.own.sockets.retain(|_, carried| *carried != id);
+        keeper.own.watchers.retain(|_, watchers| {
             watchers.remove(&id);
-            if watchers.is_empty() {
-                told.remove(user);
-            }
             !watchers.is_empty()
         });
         keeper.count();
@@ -236,7 +200,6 @@ impl Keeper<ClientSupervisor> {
         }
         metrics::counter!("tandem_client_logins_total", "outcome" => "ok").increment(1);
         self.own.sockets.insert(socket, socket);
-        self.own.inputs.insert(socket, Inputs::default());
         self.answer(
             socket,
             request,
@@ -275,49 +238,50 @@ impl Keeper<ClientSupervisor> {
         let allowed = self.ctx.settings.limits.devices_per_user.max(1) as usize;
         let too_many = (others.len() + 1).saturating_sub(allowed);
         for client in others.into_iter().take(too_many) {
-            self.ctx.directory.clients.cast(&client, ClientMsg::Kick);
+            self.post(client, ClientMsg::Kick);
         }
     }
 
     /// Numbers an input, keeps it until it has taken effect, and passes it on.
-    fn hand(&mut self, id: ClientId, input: ClientInput) {
-        let handled = self.ctx.ledger.clients.read(&id, |row| row.handled).unwrap_or(u64::MAX);
-        let inputs = self.own.inputs.entry(id).or_default();
-        inputs.held.retain(|held| held.number > handled);
-        if inputs.held.len() >= HELD_INPUTS {
-            metrics::counter!("tandem_client_inputs_dropped_total").increment(1);
-            if let ClientInput::Request { client, request, .. } = input {
-                self.answer(client, request, refuse(ErrorCode::RateLimited, "too many requests at once"));
-            }
-            return;
-        }
+    fn hand(&self, id: ClientId, input: ClientInput) {
         let now = self.ctx.now();
-        inputs.last += 1;
-        let number = inputs.last;
-        inputs.held.push_back(Held { number, input: input.clone(), deliveries: Deliveries::first(now) });
-        self.ctx.directory.clients.cast(&id, ClientMsg::Input { number, input });
+        match self.ctx.inputs.hold(id, self.handled(id), input.clone(), now) {
+            Some(number) => {
+                self.ctx.directory.clients.cast(&id, ClientMsg::Input { number, input });
+            }
+            None => {
+                metrics::counter!("tandem_client_inputs_dropped_total").increment(1);
+                if let ClientInput::Request { client, request, .. } = input {
+                    self.answer(client, request, refuse(ErrorCode::RateLimited, "too many requests at once"));
+                }
+            }
+        }
     }
 
     /// A new incarnation hears what the old one may not have taken.
-    fn say_again(&mut self, id: ClientId) {
-        let handled = self.ctx.ledger.clients.read(&id, |row| row.handled).unwrap_or(u64::MAX);
-        let Some(inputs) = self.own.inputs.get_mut(&id) else { return };
-        inputs.held.retain(|held| held.number > handled);
-        // Only the first can have caused the crash; the others wait behind it.
-        let now = self.ctx.now();
-        let given_up = inputs.held.pop_front_if(|first| !first.deliveries.again(now));
-        for held in &inputs.held {
-            let msg = ClientMsg::Input { number: held.number, input: held.input.clone() };
-            self.ctx.directory.clients.cast(&id, msg);
+    fn say_again(&self, id: ClientId) {
+        let Again { inputs, given_up } = self.ctx.inputs.again(id, self.handled(id), self.ctx.now());
+        for (number, input) in inputs {
+            self.ctx.directory.clients.cast(&id, ClientMsg::Input { number, input });
         }
-        if let Some(Held { number, input, .. }) = given_up {
-            tracing::error!(client = %id, number, "a Client crashed over the same input twice");
+        if let Some(input) = given_up {
+            tracing::error!(client = %id, "a Client crashed over the same input twice");
             metrics::counter!("tandem_client_inputs_given_up_total").increment(1);
             if let ClientInput::Request { client, request, .. } = input {
                 let sorry = refuse(ErrorCode::Internal, "something of ours failed; this was not done");
                 self.answer(client, request, sorry);
             }
         }
+    }
+
+    /// The last input that took effect.
+    fn handled(&self, id: ClientId) -> u64 {
+        self.ctx.ledger.clients.read(&id, |row| row.handled).unwrap_or(u64::MAX)
+    }
+
+    fn post(&self, id: ClientId, msg: ClientMsg) {
+        // One that is gone has nothing to hear.
+        let _ = self.ctx.directory.clients.post(&id, msg);
     }
 
     fn answer(&self, socket: ClientId, request: String, reply: Reply) {
@@ -330,27 +294,23 @@ impl Keeper<ClientSupervisor> {
         for user in users {
             if on {
                 self.own.watchers.entry(user.clone()).or_default().insert(client);
-                let now = presence::of(&self.ctx, user);
-                self.own.told.entry(user.clone()).or_insert(now);
+                // It may have changed since the request was answered, or while nobody listened.
+                self.tell_presence(user);
             } else if let Some(watchers) = self.own.watchers.get_mut(user) {
                 watchers.remove(&client);
                 if watchers.is_empty() {
                     self.own.watchers.remove(user);
-                    self.own.told.remove(user);
                 }
             }
         }
     }
 
-    fn tell_presence(&mut self, user: &UserId) {
+    /// A Client knows what it has told its app, and tells what is new.
+    fn tell_presence(&self, user: &UserId) {
         let Some(watchers) = self.own.watchers.get(user) else { return };
-        let now = presence::of(&self.ctx, user);
-        if self.own.told.insert(user.clone(), now) == Some(now) {
-            return;
-        }
+        let presence = presence::of(&self.ctx, user);
         for client in watchers {
-            let changed = PresenceOf { user: user.clone(), state: now.number() };
-            self.ctx.directory.clients.cast(client, ClientMsg::Emit(Event::PresenceChanged(changed)));
+            self.post(*client, ClientMsg::Presence { user: user.clone(), presence });
         }
     }
 

@@ -49,7 +49,7 @@ impl Actor for Invitation {
     ) -> Result<State, ActorProcessingErr> {
         let (epoch, record) = ctx.ledger.invitations.next_epoch(&id).ok_or("the invitation has no ledger row")?;
         let mut state = State { ctx: ctx.clone(), id, epoch, record, timer: Timer::default() };
-        ctx.directory.invitations.set(id, me.clone());
+        ctx.directory.invitations.enter(id, me.clone());
         if state.record.phase.local == LocalState::Idle {
             state.begin();
         } else {
@@ -68,6 +68,14 @@ impl Actor for Invitation {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         state.ctx.faults.check(Kind::Invitation, &state.id);
+        let msg = match msg {
+            InvitationMsg::Posted => match state.ctx.directory.invitations.take(&state.id) {
+                Some(msg) => msg,
+                // An earlier nudge took it.
+                None => return Ok(()),
+            },
+            msg => msg,
+        };
         match msg {
             InvitationMsg::CancelByCaller { reason } => {
                 state.step(Input::Cancel(reason));
@@ -83,7 +91,8 @@ impl Actor for Invitation {
             }
             InvitationMsg::FromClient { client, user, request, action } => {
                 let reply = state.act(client, &user, &request, action);
-                state.ctx.directory.clients.cast(&client, ClientMsg::Answered { request, reply });
+                // One that is gone needs no answer.
+                let _ = state.ctx.directory.clients.post(&client, ClientMsg::Answered { request, reply });
             }
             InvitationMsg::ClientUp(_) | InvitationMsg::CallerDown => state.look(),
             InvitationMsg::Tick => {
@@ -97,7 +106,7 @@ impl Actor for Invitation {
                     return Ok(());
                 }
             }
-            InvitationMsg::Poke => {}
+            InvitationMsg::Posted | InvitationMsg::Poke => {}
         }
         state.wake(&me);
         Ok(())

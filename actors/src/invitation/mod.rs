@@ -21,9 +21,10 @@ use std::time::Duration;
 
 pub use actor::Invitation;
 pub use record::{InvitationCaller, InvitationCheckpoint};
-pub use supervisor::{InvitationSupervisor, InvitationSupervisorMsg, destination};
+pub use supervisor::{InvitationSupervisor, InvitationSupervisorMsg, begin, destination};
 
 use crate::call::InvitationReport;
+use crate::directory::Mail;
 use crate::model::cause::{Blame, Cause};
 use crate::model::ids::{CallId, ClientId, InvitationId, UserId};
 use crate::ports::rtc::Sdp;
@@ -75,8 +76,16 @@ pub enum InvitationMsg {
     CallerDown,
     /// A clock may have run out.
     Tick,
+    /// Something is posted.
+    Posted,
     /// Nothing: makes an armed fault fire.
     Poke,
+}
+
+impl Mail for InvitationMsg {
+    fn posted() -> Self {
+        Self::Posted
+    }
 }
 
 /// What became of the call to a number or service.

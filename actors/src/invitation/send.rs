@@ -3,7 +3,7 @@
 use super::local::LocalCallback;
 use super::record::{InvitationCaller, InvitationCheckpoint, Outgoing};
 use super::remote::RemoteCallback;
-use crate::call::{CallMsg, CallSupervisorMsg, InvitationReport, InvitedCall};
+use crate::call::{self, CallMsg, CallSupervisorMsg, InvitationReport, InvitedCall};
 use crate::client::protocol::Event;
 use crate::client::{ClientMsg, Side};
 use crate::ctx::Ctx;
@@ -24,7 +24,7 @@ pub fn send(ctx: &Ctx, id: InvitationId, record: &InvitationCheckpoint) {
             }
             Outgoing::Dial(call) => {
                 if let InvitationCaller::Client { client, user } = &record.caller {
-                    ctx.directory.call_supervisor.cast(CallSupervisorMsg::FromInvitation(InvitedCall {
+                    ctx.directory.call_supervisor.post(CallSupervisorMsg::FromInvitation(InvitedCall {
                         call: *call,
                         invitation: id,
                         client: *client,
@@ -36,10 +36,7 @@ pub fn send(ctx: &Ctx, id: InvitationId, record: &InvitationCheckpoint) {
                 }
             }
             Outgoing::HangUp(call, cause) => {
-                // It may be over by itself, or not there yet: the actor looks again until it is gone.
-                if ctx.directory.calls.get(call).is_some() {
-                    ctx.directory.calls.cast(call, CallMsg::HangUp { cause: cause.clone() });
-                }
+                call::order(ctx, *call, CallMsg::HangUp { cause: cause.clone() });
             }
         }
     }
@@ -67,9 +64,8 @@ fn tell_caller(ctx: &Ctx, id: InvitationId, record: &InvitationCheckpoint, callb
 }
 
 fn emit(ctx: &Ctx, client: ClientId, side: Side, event: Event) {
-    if ctx.ledger.clients.contains(&client) {
-        ctx.directory.clients.cast(&client, ClientMsg::Callback { side, event });
-    }
+    // A device that is gone hears nothing.
+    let _ = ctx.directory.clients.post(&client, ClientMsg::Callback { side, event });
 }
 
 /// What a Call is told; `None` for an acceptance of which no device is known, which cannot be.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use ractor::{ActorProcessingErr, ActorRef};
+use ractor::ActorProcessingErr;
 
 use super::record::{Callee, InvitationCaller, InvitationCheckpoint};
 use super::send::send;
@@ -11,16 +11,16 @@ use super::{Invitation, InvitationMsg, NewInvitation};
 use crate::call::route;
 use crate::client::presence::{self, Presence};
 use crate::ctx::Ctx;
-use crate::directory::Directory;
+use crate::directory::{Directory, Single};
 use crate::model::address::Target;
 use crate::model::ids::{CallId, ClientId, InvitationId, UserId};
-use crate::supervision::{Fate, Heard, Keeper, Kind, Policy, Supervise, cast_after};
+use crate::supervision::{Fate, Heard, Keeper, Kind, Policy, Supervise};
 
 /// What only the InvitationSupervisor hears.
 #[derive(Debug)]
 pub enum InvitationSupervisorMsg {
-    /// Send a new one. The same id again is nothing.
-    Begin(NewInvitation),
+    /// Send a new one, whose row is there. The same id again is nothing.
+    Begin(InvitationId),
     /// The call that sent it takes it back: by this way a cancel never overtakes its invitation.
     Cancel {
         /// Which.
@@ -49,9 +49,6 @@ pub struct InvitationSupervisor {
     users: HashMap<InvitationId, Vec<UserId>>,
 }
 
-/// How long a cancel waits for an actor that is being restarted.
-const BETWEEN: Duration = Duration::from_millis(20);
-
 impl Supervise for InvitationSupervisor {
     const KIND: Kind = Kind::InvitationSupervisor;
     const POLICY: Policy = Policy::transient(3, Duration::from_secs(10));
@@ -62,8 +59,8 @@ impl Supervise for InvitationSupervisor {
         Kind::Invitation
     }
 
-    fn enter(directory: &Directory, me: ActorRef<Heard<Self>>) {
-        directory.invitation_supervisor.set(me);
+    fn desk(directory: &Directory) -> Option<&Single<Heard<Self>>> {
+        Some(&directory.invitation_supervisor)
     }
 
     fn keys(ctx: &Ctx) -> Vec<InvitationId> {
@@ -87,23 +84,18 @@ impl Supervise for InvitationSupervisor {
     async fn hear(keeper: &mut Keeper<Self>, msg: InvitationSupervisorMsg) -> Result<(), ActorProcessingErr> {
         let ctx = &keeper.ctx;
         match msg {
-            InvitationSupervisorMsg::Begin(new) => {
-                let id = new.invitation;
-                let number = number(ctx, &new);
-                let record = InvitationCheckpoint::new(new, number, ctx.wall());
-                if ctx.ledger.invitations.insert(id, record.clone()) {
+            InvitationSupervisorMsg::Begin(id) => {
+                // A rebuild may have found the row first.
+                if !keeper.children.contains(&id)
+                    && let Some(record) = ctx.ledger.invitations.get(&id)
+                {
                     keeper.own.index(id, &record);
                     keeper.spawn(id).await?;
                 }
             }
             InvitationSupervisorMsg::Cancel { invitation, reason } => {
-                let cancel = InvitationMsg::CancelByCaller { reason: reason.clone() };
-                let heard = keeper.children.get(&invitation).is_some_and(|actor| actor.cast(cancel).is_ok());
-                // Between two incarnations it waits for the next one.
-                if !heard && ctx.ledger.invitations.contains(&invitation) {
-                    let again = InvitationSupervisorMsg::Cancel { invitation, reason };
-                    cast_after(&keeper.me, BETWEEN, again);
-                }
+                // One that is over has nothing to take back.
+                let _ = ctx.directory.invitations.post(&invitation, InvitationMsg::CancelByCaller { reason });
             }
             InvitationSupervisorMsg::ClientUp { client, user } => {
                 keeper.tell(&user, || InvitationMsg::ClientUp(client));
@@ -164,6 +156,14 @@ impl InvitationSupervisor {
                 }
             }
         }
+    }
+}
+
+/// Sends a new invitation: its row is there when this returns, so that whoever knows its id may ask it.
+pub fn begin(ctx: &Ctx, new: NewInvitation) {
+    let (id, number) = (new.invitation, number(ctx, &new));
+    if ctx.ledger.invitations.insert(id, InvitationCheckpoint::new(new, number, ctx.wall())) {
+        ctx.directory.invitation_supervisor.post(InvitationSupervisorMsg::Begin(id));
     }
 }
 

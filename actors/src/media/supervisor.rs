@@ -2,11 +2,11 @@
 
 use std::convert::Infallible;
 
-use ractor::{ActorProcessingErr, ActorRef};
+use ractor::ActorProcessingErr;
 
 use super::MediaWorker;
 use crate::ctx::Ctx;
-use crate::directory::Directory;
+use crate::directory::{Directory, Single};
 use crate::model::ids::WorkerId;
 use crate::supervision::{Fate, Heard, Keeper, Kind, Policy, Supervise};
 
@@ -25,8 +25,8 @@ impl Supervise for MediaSupervisor {
         Kind::MediaWorker
     }
 
-    fn enter(directory: &Directory, me: ActorRef<Heard<Self>>) {
-        directory.media_supervisor.set(me);
+    fn desk(directory: &Directory) -> Option<&Single<Heard<Self>>> {
+        Some(&directory.media_supervisor)
     }
 
     fn keys(ctx: &Ctx) -> Vec<WorkerId> {

@@ -7,7 +7,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use super::{RoomCheckpoint, RoomMsg, RoomReport};
 use crate::call::CallMsg;
 use crate::ctx::Ctx;
-use crate::model::ids::{Epoch, RoomId};
+use crate::model::ids::{CallId, Epoch, RoomId};
 use crate::supervision::Kind;
 
 /// After the grace a lonely phone is looked at this often, until its call has ended.
@@ -46,9 +46,9 @@ impl Actor for Room {
         let now = state.ctx.wall();
         match msg {
             RoomMsg::Begin if state.epoch > Epoch(1) => {
-                // Whoever left while nobody listened has left the ledger too.
-                let gone: Vec<_> =
-                    state.room.members.iter().map(|m| m.call).filter(|c| !state.ctx.ledger.calls.contains(c)).collect();
+                // Who left while nobody listened.
+                let members = state.room.members.iter().map(|member| member.call);
+                let gone: Vec<_> = members.filter(|call| !state.is_up(*call)).collect();
                 for call in gone {
                     state.room.leave(call, now);
                 }
@@ -57,8 +57,11 @@ impl Actor for Room {
             RoomMsg::Begin => {}
             RoomMsg::Join(member) => {
                 let call = member.call;
-                tracing::info!(room = %state.room.room, %call, "joins the room");
-                if state.room.join(member, now) {
+                if !state.is_up(call) {
+                    // Its leave has overtaken its join, which came round by the supervisor; an empty room ends.
+                    state.changed(&me);
+                } else if state.room.join(member, now) {
+                    tracing::info!(room = %state.room.room, %call, "joins the room");
                     state.changed(&me);
                 } else {
                     let names = state.room.names();
@@ -79,6 +82,11 @@ impl Actor for Room {
 }
 
 impl State {
+    /// Whether the call goes on. One that ends says so in its row before it leaves.
+    fn is_up(&self, call: CallId) -> bool {
+        self.ctx.ledger.calls.read(&call, |row| row.cause.is_none()) == Some(true)
+    }
+
     /// Commits, tells everybody, and ends an empty room. A join that crosses the end is said again by its call.
     fn changed(&mut self, me: &ActorRef<RoomMsg>) {
         let (ledger, directory) = (&self.ctx.ledger, &self.ctx.directory);

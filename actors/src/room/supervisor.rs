@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use ractor::{ActorProcessingErr, ActorRef};
+use ractor::ActorProcessingErr;
 
 use super::{Room, RoomCheckpoint, RoomMsg, RoomReport, RoomSupervisorMsg};
 use crate::call::CallMsg;
 use crate::ctx::Ctx;
-use crate::directory::Directory;
+use crate::directory::{Directory, Single};
 use crate::model::cause::Cause;
 use crate::model::ids::RoomId;
 use crate::supervision::{Fate, Heard, Keeper, Kind, Policy, Supervise};
@@ -27,8 +27,8 @@ impl Supervise for RoomSupervisor {
         Kind::Room
     }
 
-    fn enter(directory: &Directory, me: ActorRef<Heard<Self>>) {
-        directory.room_supervisor.set(me);
+    fn desk(directory: &Directory) -> Option<&Single<Heard<Self>>> {
+        Some(&directory.room_supervisor)
     }
 
     fn keys(ctx: &Ctx) -> Vec<RoomId> {

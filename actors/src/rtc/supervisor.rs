@@ -2,11 +2,11 @@
 
 use std::convert::Infallible;
 
-use ractor::{ActorProcessingErr, ActorRef};
+use ractor::ActorProcessingErr;
 
 use super::RtcControl;
 use crate::ctx::Ctx;
-use crate::directory::Directory;
+use crate::directory::{Directory, Single};
 use crate::supervision::{Fate, Heard, Keeper, Kind, Policy, Supervise};
 
 /// One for one, permanent, 5/60 s. Last act: fails to Root, which restarts the subsystem. Connected peers keep their SRTP
@@ -24,8 +24,8 @@ impl Supervise for RtcSupervisor {
         control
     }
 
-    fn enter(directory: &Directory, me: ActorRef<Heard<Self>>) {
-        directory.rtc_supervisor.set(me);
+    fn desk(directory: &Directory) -> Option<&Single<Heard<Self>>> {
+        Some(&directory.rtc_supervisor)
     }
 
     fn keys(_: &Ctx) -> Vec<Kind> {

@@ -3,11 +3,11 @@
 use std::convert::Infallible;
 use std::fmt;
 
-use ractor::{ActorProcessingErr, ActorRef};
+use ractor::ActorProcessingErr;
 
 use super::SipEndpoint;
 use crate::ctx::Ctx;
-use crate::directory::Directory;
+use crate::directory::{Directory, Single};
 use crate::model::ids::ListenerId;
 use crate::registrar::Registrar;
 use crate::supervision::{Fate, Heard, Keeper, Kind, Policy, Supervise};
@@ -48,8 +48,8 @@ impl Supervise for SipSupervisor {
         }
     }
 
-    fn enter(directory: &Directory, me: ActorRef<Heard<Self>>) {
-        directory.sip_supervisor.set(me);
+    fn desk(directory: &Directory) -> Option<&Single<Heard<Self>>> {
+        Some(&directory.sip_supervisor)
     }
 
     fn keys(ctx: &Ctx) -> Vec<SipChild> {

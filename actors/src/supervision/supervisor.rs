@@ -9,7 +9,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use super::{Fate, Kind, Policy, Roster, cast_after};
 use crate::ctx::Ctx;
-use crate::directory::Directory;
+use crate::directory::{Directory, Mail, Single};
 
 /// What a supervisor hears.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub enum SupervisorMsg<K, M> {
     Respawn(K),
     /// What only this supervisor hears.
     Own(M),
+    /// Such a thing is posted.
+    Posted,
     /// Nothing: makes an armed fault fire.
     Poke,
 }
@@ -27,6 +29,16 @@ pub enum SupervisorMsg<K, M> {
 impl<K, M> From<M> for SupervisorMsg<K, M> {
     fn from(msg: M) -> Self {
         Self::Own(msg)
+    }
+}
+
+impl<K, M> Mail for SupervisorMsg<K, M>
+where
+    K: Debug + Send + 'static,
+    M: Debug + Send + 'static,
+{
+    fn posted() -> Self {
+        Self::Posted
     }
 }
 
@@ -48,8 +60,8 @@ pub trait Supervise: Default + Send + Sync + 'static {
     /// Labels a child in metrics and logs.
     fn kind(key: &Self::Key) -> Kind;
 
-    /// Enters an incarnation in the directory.
-    fn enter(directory: &Directory, me: ActorRef<Heard<Self>>);
+    /// Where others find it; nobody looks for Root.
+    fn desk(directory: &Directory) -> Option<&Single<Heard<Self>>>;
 
     /// The children there have to be.
     fn keys(ctx: &Ctx) -> Vec<Self::Key>;
@@ -80,8 +92,8 @@ pub trait Supervise: Default + Send + Sync + 'static {
     }
 }
 
-/// The actor. [`Rebuild`](SupervisorMsg::Rebuild) is the first message of every incarnation: whatever else comes waits in the
-/// mailbox until every live child is back.
+/// The actor. [`Rebuild`](SupervisorMsg::Rebuild) is the first message of every incarnation: whatever else comes waits until every
+/// live child is back. What others have for it is posted, so that its crash costs none of them what they asked.
 #[derive(Default)]
 pub struct Supervisor<S>(PhantomData<S>);
 
@@ -101,7 +113,9 @@ impl<S: Supervise> Actor for Supervisor<S> {
     async fn pre_start(&self, me: ActorRef<Self::Msg>, ctx: Ctx) -> Result<Self::State, ActorProcessingErr> {
         // Before anybody can know of it.
         me.cast(SupervisorMsg::Rebuild)?;
-        S::enter(&ctx.directory, me.clone());
+        if let Some(desk) = S::desk(&ctx.directory) {
+            desk.enter(me.clone());
+        }
         Ok(Keeper { ctx, me, children: Roster::new(S::kind, S::POLICY), own: S::default() })
     }
 
@@ -122,6 +136,11 @@ impl<S: Supervise> Actor for Supervisor<S> {
             }
             SupervisorMsg::Respawn(key) => keeper.spawn(key).await,
             SupervisorMsg::Own(msg) => S::hear(keeper, msg).await,
+            SupervisorMsg::Posted => match S::desk(&keeper.ctx.directory).and_then(Single::take) {
+                Some(SupervisorMsg::Own(msg)) => S::hear(keeper, msg).await,
+                // Only its own is posted; what an earlier nudge took is not there.
+                Some(_) | None => Ok(()),
+            },
             SupervisorMsg::Poke => Ok(()),
         }
     }

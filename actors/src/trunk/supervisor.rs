@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use ractor::{ActorProcessingErr, ActorRef};
+use ractor::ActorProcessingErr;
 
 use super::health::Health;
 use super::registration::Registration;
 use super::{Trunk, TrunkCheckpoint, TrunkMsg};
 use crate::ctx::Ctx;
-use crate::directory::Directory;
+use crate::directory::{Directory, Single};
 use crate::model::ids::TrunkId;
 use crate::supervision::{Backoff, Fate, Heard, Intensity, Keeper, Kind, Policy, Restart, Scope, Supervise};
 
@@ -42,8 +42,8 @@ impl Supervise for TrunkSupervisor {
         Kind::Trunk
     }
 
-    fn enter(directory: &Directory, me: ActorRef<Heard<Self>>) {
-        directory.trunk_supervisor.set(me);
+    fn desk(directory: &Directory) -> Option<&Single<Heard<Self>>> {
+        Some(&directory.trunk_supervisor)
     }
 
     fn keys(ctx: &Ctx) -> Vec<TrunkId> {
