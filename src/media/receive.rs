@@ -2,8 +2,8 @@
 //!
 //! Symmetric RTP: a peer behind NAT sends from another address than it signalled. The first valid source is believed at once
 //! where it is the signalled host, or where nothing usable was signalled (a private address, none at all); everywhere else,
-//! and for every later change, a new source must *prove* itself: [`PROOF`] valid packets of one stream in a row while the old
-//! source is silent. WebRTC needs none of this: its packets are authenticated.
+//! and for every later change, a new source must *prove* itself: [`PROOF`] valid packets of one stream in a row, none of which
+//! counts before the old source has been silent for [`SILENCE_NS`]. WebRTC needs none of this: its packets are authenticated.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -18,6 +18,9 @@ use super::stats::Refusal;
 
 /// Packets in a row by which a new source proves itself: 200 ms of usual sound.
 pub const PROOF: u32 = 10;
+/// How long the believed source must have been silent before a packet of another one counts. Without it a burst that fits between
+/// two packets of the peer would take its call over.
+pub const SILENCE_NS: u64 = 200_000_000;
 /// RFC 3389 comfort noise at 8 kHz: taken without being agreed, and not played.
 const COMFORT_NOISE: u8 = 13;
 
@@ -48,6 +51,8 @@ pub enum Kind {
 pub struct Source {
     signalled: Option<SocketAddr>,
     latched: Option<SocketAddr>,
+    /// When the latched source was heard last.
+    heard_ns: Option<u64>,
     candidate: Option<(SocketAddr, u32, u32)>,
 }
 
@@ -55,7 +60,7 @@ impl Source {
     /// The peer signalled an address. Another one than before is believed at once: old sources must prove themselves anew.
     pub fn signal(&mut self, address: Option<SocketAddr>) {
         if address != self.signalled {
-            *self = Self { signalled: address, latched: None, candidate: None };
+            *self = Self { signalled: address, ..Self::default() };
         }
     }
     /// Where to send.
@@ -63,16 +68,19 @@ impl Source {
         self.latched.or(self.signalled)
     }
     /// Whether a valid packet of this stream from this address is believed.
-    fn admits(&mut self, from: SocketAddr, ssrc: u32) -> bool {
+    fn admits(&mut self, from: SocketAddr, ssrc: u32, now_ns: u64) -> bool {
         let believed = match (self.latched, self.signalled) {
             (Some(latched), _) => latched == from,
             (None, None) => true,
             (None, Some(signalled)) => signalled.ip() == from.ip() || !is_public(signalled.ip()),
         };
         if believed {
-            self.latched = Some(from);
-            self.candidate = None;
+            self.believe(from, now_ns);
             return true;
+        }
+        // A successor's source has not been heard by it yet: its silence begins with the first stranger.
+        if self.latched.is_some() && now_ns.saturating_sub(*self.heard_ns.get_or_insert(now_ns)) < SILENCE_NS {
+            return false;
         }
         let count = match self.candidate {
             Some((address, stream, count)) if (address, stream) == (from, ssrc) => count + 1,
@@ -80,10 +88,14 @@ impl Source {
         };
         self.candidate = Some((from, ssrc, count));
         if count >= PROOF {
-            self.latched = Some(from);
-            self.candidate = None;
+            self.believe(from, now_ns);
         }
         count >= PROOF
+    }
+    fn believe(&mut self, from: SocketAddr, now_ns: u64) {
+        self.latched = Some(from);
+        self.heard_ns = Some(now_ns);
+        self.candidate = None;
     }
     /// For a successor.
     pub fn resume(&mut self, latched: Option<SocketAddr>) {
@@ -201,7 +213,7 @@ impl Receive {
             .incoming(header.payload_type)
             .or((header.payload_type == COMFORT_NOISE).then_some(Kind::Nothing))
             .ok_or(Refusal::PayloadType)?;
-        if proven.is_none() && !self.source.admits(from, header.ssrc) {
+        if proven.is_none() && !self.source.admits(from, header.ssrc, now_ns) {
             return Err(Refusal::Source);
         }
         if self.ssrc != Some(header.ssrc) {
@@ -259,12 +271,24 @@ mod tests {
         text.parse().expect("an address")
     }
 
+    const MS: u64 = 1_000_000;
+
     fn take(receive: &mut Receive, from: &str, ssrc: u32, sequence: u16) -> Result<Kind, Refusal> {
+        take_at(receive, from, ssrc, sequence, 0)
+    }
+
+    fn take_at(
+        receive: &mut Receive,
+        from: &str,
+        ssrc: u32,
+        sequence: u16,
+        now_ns: u64,
+    ) -> Result<Kind, Refusal> {
         let mut packet = Header::write(0, false, sequence, 0, ssrc).to_vec();
         packet.extend([0xff; 160]);
         let agreement = agreement(Codec::Pcmu, Some(address("198.51.100.7:4000")));
         receive.source.signal(agreement.remote_rtp);
-        receive.take(&mut packet, address(from), Some(&agreement), 0).map(|heard| heard.kind)
+        receive.take(&mut packet, address(from), Some(&agreement), now_ns).map(|heard| heard.kind)
     }
 
     const AUDIO: Result<Kind, Refusal> = Ok(Kind::Audio(Codec::Pcmu));
@@ -277,25 +301,49 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_must_prove_itself_while_the_peer_is_silent() {
+    fn a_burst_between_two_packets_of_the_peer_takes_nothing_over() {
+        let mut receive = Receive::default();
+        for n in 0..50u16 {
+            let now_ns = u64::from(n) * 20 * MS;
+            assert_eq!(take_at(&mut receive, "198.51.100.7:4000", 1, n, now_ns), AUDIO);
+            for k in 0..PROOF as u16 + 3 {
+                let taken = take_at(&mut receive, "203.0.113.9:5000", 2, n * 20 + k, now_ns + 10 * MS);
+                assert_eq!(taken, Err(Refusal::Source));
+            }
+        }
+        assert_eq!(receive.source.remote(), Some(address("198.51.100.7:4000")));
+    }
+
+    #[test]
+    fn a_peer_that_moved_is_believed_once_its_old_source_is_silent_and_the_new_one_has_proven_itself() {
         let mut receive = Receive::default();
         assert_eq!(take(&mut receive, "198.51.100.7:4000", 1, 1), AUDIO);
-        for n in 0..PROOF as u16 + 3 {
-            assert_eq!(take(&mut receive, "203.0.113.9:5000", 2, n), Err(Refusal::Source));
-            assert_eq!(take(&mut receive, "198.51.100.7:4000", 1, n + 2), AUDIO);
-        }
-        for n in 0..PROOF as u16 - 1 {
-            assert_eq!(take(&mut receive, "203.0.113.9:5000", 2, n), Err(Refusal::Source));
-        }
-        assert_eq!(take(&mut receive, "203.0.113.9:5000", 2, 40), AUDIO);
+        let moved: Vec<_> = (1..=20u16)
+            .map(|n| take_at(&mut receive, "203.0.113.9:5000", 2, n, u64::from(n) * 20 * MS))
+            .collect();
+        // Nothing counts for 200 ms; then nine packets prove, and the tenth is heard.
+        assert_eq!(moved.iter().position(Result::is_ok), Some(18));
         assert_eq!(receive.source.remote(), Some(address("203.0.113.9:5000")));
+        assert_eq!(take_at(&mut receive, "198.51.100.7:4000", 1, 2, 420 * MS), Err(Refusal::Source));
+    }
+
+    #[test]
+    fn a_successor_gives_the_source_it_inherits_its_time_to_be_heard() {
+        let mut receive = Receive::default();
+        receive.source.signal(Some(address("198.51.100.7:4000")));
+        receive.resume(1, 1, Some(address("198.51.100.7:4000")));
+        let now_ns = 3_600_000 * MS;
+        for n in 0..PROOF as u16 + 3 {
+            assert_eq!(take_at(&mut receive, "203.0.113.9:5000", 2, n, now_ns), Err(Refusal::Source));
+        }
+        assert_eq!(take_at(&mut receive, "198.51.100.7:4000", 1, 2, now_ns + 20 * MS), AUDIO);
     }
 
     #[test]
     fn a_private_signalled_address_is_replaced_by_the_first_source() {
         let mut source = Source::default();
         source.signal(Some(address("192.168.1.5:4000")));
-        assert!(source.admits(address("203.0.113.9:31000"), 1));
+        assert!(source.admits(address("203.0.113.9:31000"), 1, 0));
         assert_eq!(source.remote(), Some(address("203.0.113.9:31000")));
         source.signal(Some(address("192.168.1.5:4000")));
         assert_eq!(source.remote(), Some(address("203.0.113.9:31000")), "the same signalled again changes nothing");
