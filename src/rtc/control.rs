@@ -225,8 +225,13 @@ impl Control {
 
     /// Authenticates first: nothing changes and nothing is sent for a datagram that is not made with a peer's password. RFC 8489
     /// §9.1.3 would have 400 and 401 sent; to whoever forges a source address we are silent instead.
+    ///
+    /// An address that authentic checks came from is not limited by what is refused from it: whoever forges it would have the
+    /// peer's own checks dropped, and end its call for want of consent. A forged check then costs one HMAC, and no more of them
+    /// come at once than the ring holds (`link::DATAGRAMS`).
     fn stun(&mut self, from: Path, payload: &[u8], now: Instant) {
-        if !self.sources.allows(from.address, now) {
+        let is_known = self.by_path.contains_key(&from);
+        if !is_known && !self.sources.allows(from.address, now) {
             return metrics::stun("limited");
         }
         let refused = match Request::parse(payload) {
@@ -234,23 +239,24 @@ impl Control {
             Err(NotARequest::Malformed) => "malformed",
             Err(NotARequest::Anonymous) => "anonymous",
             Ok(request) => {
-                let Some((ours, theirs)) = request.ufrags() else {
-                    self.sources.refused(from.address);
-                    return metrics::stun("malformed");
-                };
-                match self.by_ufrag.get(ours).and_then(|&id| Some((id, self.peers.get(&id)?))) {
-                    None => "unknown_peer",
-                    Some((id, peer)) => match peer.credentials(ours, theirs).cloned() {
-                        Some(by) if request.is_authentic(&by.pwd) => {
-                            self.step(id, now, |peer, effects| peer.checked(&request, &by, from, now, effects));
-                            return;
-                        }
-                        Some(_) | None => "unauthenticated",
-                    },
+                let named = request.ufrags().map(|(ours, theirs)| {
+                    let id = *self.by_ufrag.get(ours)?;
+                    Some((id, self.peers.get(&id)?.credentials(ours, theirs).cloned()))
+                });
+                match named {
+                    None => "malformed",
+                    Some(None) => "unknown_peer",
+                    Some(Some((id, Some(by)))) if request.is_authentic(&by.pwd) => {
+                        self.step(id, now, |peer, effects| peer.checked(&request, &by, from, now, effects));
+                        return;
+                    }
+                    Some(Some(_)) => "unauthenticated",
                 }
             }
         };
-        self.sources.refused(from.address);
+        if !is_known {
+            self.sources.refused(from.address);
+        }
         metrics::stun(refused);
     }
 
@@ -318,6 +324,7 @@ impl Control {
     fn put(&mut self, id: PeerId, mut peer: Box<Peer>) {
         peer.take_changed();
         self.index(id, &peer);
+        self.by_path.extend(peer.sources().map(|path| (path, id)));
         self.peers.insert(id, peer);
     }
 
@@ -457,6 +464,45 @@ mod tests {
         assert!(control.shared.book.contains_key(&PeerId(1)));
         control.sweep(late + REMEMBERED);
         assert!(control.shared.book.is_empty() && control.graves.is_empty());
+    }
+
+    /// A hundred checks that name a peer and are made with a wrong password, then one of its own; returns the answers.
+    fn answered_after_forgeries(control: &mut Control, double: &Double, from: Path, now: Instant) -> usize {
+        control.outbox.clear();
+        let authentic = double.request(&[(0x25, &[])]);
+        let username = Request::parse(&authentic).expect("a check").ufrags().expect("a username");
+        let username = format!("{}:{}", username.0, username.1);
+        for _ in 0..100 {
+            control.datagram(from, &super::super::stun::request(&username, "a guess", &[]), now);
+        }
+        control.datagram(from, &authentic, now);
+        control.outbox.iter().filter(|(_, sent)| sent.starts_with(&[1, 1])).count()
+    }
+
+    #[test]
+    fn checks_forged_from_a_peers_address_do_not_have_its_own_dropped() {
+        let now = tokio::time::Instant::now().into_std();
+        let (mut control, _events) = control(now);
+        let double = accept(&mut control, PeerId(1), now);
+        let from = Path { worker: WorkerId(0), address: "127.0.0.1:9".parse().expect("an address") };
+        assert_eq!(answered_after_forgeries(&mut control, &double, from, now), 0, "nobody has authenticated there yet");
+        let now = now + Duration::from_secs(1);
+        control.datagram(from, &double.request(&[(0x25, &[])]), now);
+        assert_eq!(answered_after_forgeries(&mut control, &double, from, now), 1);
+    }
+
+    #[test]
+    fn a_new_thread_knows_the_path_of_a_peer_it_takes_over() {
+        let now = tokio::time::Instant::now().into_std();
+        let (mut control, _events) = control(now);
+        let double = accept(&mut control, PeerId(1), now);
+        let from = Path { worker: WorkerId(0), address: "127.0.0.1:9".parse().expect("an address") };
+        control.datagram(from, &double.request(&[(0x25, &[])]), now);
+        control.shared.book.get_mut(&PeerId(1)).expect("a record").state = PeerState::Connected;
+        let mut successor = Control::new(control.shared.clone(), 1, now);
+        assert_eq!(answered_after_forgeries(&mut successor, &double, from, now), 1);
+        successor.forget(PeerId(1));
+        assert!(successor.by_path.is_empty());
     }
 
     #[test]

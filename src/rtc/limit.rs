@@ -13,7 +13,8 @@ pub const CHECKS: u32 = 200;
 /// DTLS datagrams of a peer that are read at once, and a second. A handshake takes about ten.
 pub const DTLS: u32 = 100;
 
-/// Refusals by source within the current second.
+/// Refusals by source within the current second. Whoever forges a source uses its share up: ask only about sources from which
+/// nothing authentic has come.
 #[derive(Debug, Default)]
 pub struct Sources {
     since: Option<Instant>,

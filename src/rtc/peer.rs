@@ -108,7 +108,9 @@ impl Peer {
 
     fn with(record: Record, phase: Phase, dtls: Option<Association>, now: Instant) -> Self {
         let (checks, records) = (Bucket::new(CHECKS, now), Bucket::new(DTLS, now));
-        Self { record, phase, dtls, checks, records, sources: VecDeque::new(), dtls_from: None, changed: true }
+        // A nominated path is one that an authenticated check came from.
+        let sources = record.agent.path().into_iter().collect();
+        Self { record, phase, dtls, checks, records, sources, dtls_from: None, changed: true }
     }
 
     /// What is known of it.
