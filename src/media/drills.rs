@@ -119,3 +119,21 @@ fn a_panic_in_one_session_retires_it_alone() {
     rig.tick();
     assert_eq!(rig.drain().len(), 1, "a command for who sat there before does nothing");
 }
+
+#[test]
+fn a_peer_that_nominates_without_end_takes_nobody_elses_place() {
+    let mut rig = Rig::new(2, 38_300..=38_399).expect("sockets");
+    let mut restless = rig.open(0, Codec::Opus, true).expect("opened");
+    for port in 1..=1000 {
+        let path = std::net::SocketAddr::from(([127, 0, 0, 9], port));
+        rig.order(Command::Path(restless.slot, restless.media, path));
+        rig.tick();
+    }
+    rig.order(Command::Path(restless.slot, restless.media, restless.address()));
+    let mut other = rig.open(1, Codec::Opus, true).expect("opened");
+    rig.tick();
+    restless.send(&[0; 40]);
+    other.send(&[0; 40]);
+    rig.tick();
+    assert_eq!(rig.counts(), (2, 0));
+}

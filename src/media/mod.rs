@@ -13,7 +13,7 @@
 //!
 //! Files: `engine` (what others call), `plan` and `crew` (what is open, who works), `reseat` (a thread is replaced), `ring` (what
 //! travels), `thread`, `worker` and `orders` (the thread's life, its tick, what commands do), `session` with `agreement`,
-//! `receive`, `transmit` and `playout`, `bridge`, `mixer`, `jitter`, `conceal`, `codec`, `resample`, `clip`, `dtmf`, `rtp`,
+//! `receive`, `paths`, `transmit` and `playout`, `bridge`, `mixer`, `jitter`, `conceal`, `codec`, `resample`, `clip`, `dtmf`, `rtp`,
 //! `rtcp`, `srtp`, `socket`, `ports`, `seat`, `stats`, `realtime`.
 
 // The media plane reads clocks of its own: its threads and its control side know no tokio.
@@ -31,6 +31,7 @@ mod engine;
 mod jitter;
 mod mixer;
 mod orders;
+mod paths;
 mod plan;
 mod playout;
 mod ports;

@@ -11,10 +11,10 @@ impl Core {
     pub fn apply(&mut self, command: Command) {
         match command {
             Command::Open(slot, session) => {
+                self.take_out(slot);
                 let Some(place) = self.sessions.get_mut(slot as usize) else { return self.retire(Some(session)) };
-                let before = place.replace(session);
-                self.open += usize::from(before.is_none());
-                self.retire(before.map(|b| b as Retired));
+                *place = Some(session);
+                self.open += 1;
             }
             Command::Configure(slot, media, agreement) => {
                 let now_ns = self.now_ns;

@@ -277,13 +277,7 @@ mod tests {
         take_at(receive, from, ssrc, sequence, 0)
     }
 
-    fn take_at(
-        receive: &mut Receive,
-        from: &str,
-        ssrc: u32,
-        sequence: u16,
-        now_ns: u64,
-    ) -> Result<Kind, Refusal> {
+    fn take_at(receive: &mut Receive, from: &str, ssrc: u32, sequence: u16, now_ns: u64) -> Result<Kind, Refusal> {
         let mut packet = Header::write(0, false, sequence, 0, ssrc).to_vec();
         packet.extend([0xff; 160]);
         let agreement = agreement(Codec::Pcmu, Some(address("198.51.100.7:4000")));
@@ -318,9 +312,8 @@ mod tests {
     fn a_peer_that_moved_is_believed_once_its_old_source_is_silent_and_the_new_one_has_proven_itself() {
         let mut receive = Receive::default();
         assert_eq!(take(&mut receive, "198.51.100.7:4000", 1, 1), AUDIO);
-        let moved: Vec<_> = (1..=20u16)
-            .map(|n| take_at(&mut receive, "203.0.113.9:5000", 2, n, u64::from(n) * 20 * MS))
-            .collect();
+        let moved: Vec<_> =
+            (1..=20u16).map(|n| take_at(&mut receive, "203.0.113.9:5000", 2, n, u64::from(n) * 20 * MS)).collect();
         // Nothing counts for 200 ms; then nine packets prove, and the tenth is heard.
         assert_eq!(moved.iter().position(Result::is_ok), Some(18));
         assert_eq!(receive.source.remote(), Some(address("203.0.113.9:5000")));

@@ -173,6 +173,12 @@ impl Rig {
 }
 
 impl Peer {
+    /// Where it sends from.
+    #[cfg(test)]
+    pub(super) fn address(&self) -> SocketAddr {
+        self.socket.local_addr().expect("bound")
+    }
+
     /// Sends a packet of 20 ms.
     pub fn send(&mut self, payload: &[u8]) {
         self.sent += 1;

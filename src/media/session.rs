@@ -20,6 +20,7 @@ use super::bridge::Order;
 use super::clip::Clip;
 use super::codec::{Coder, law, opus};
 use super::mixer::Member;
+use super::paths::Paths;
 use super::playout::{Digits, Player};
 use super::receive::Receive;
 use super::ring::SlotId;
@@ -87,6 +88,8 @@ pub struct Session {
     pub member: Option<Box<Member>>,
     /// Incoming.
     pub receive: Receive,
+    /// Where its packets come from, on the shared port.
+    pub paths: Paths,
     /// Outgoing.
     pub transmit: Transmit,
     /// Puts a transcoded stream in order.
@@ -117,6 +120,7 @@ impl Session {
         Self {
             transmit: Transmit::new(&seat, successor),
             receive: Receive::new(seat.sockets.is_none()),
+            paths: Paths::default(),
             seat,
             agreement: None,
             attached: Attached::Nothing,

@@ -22,6 +22,7 @@ use super::codec::MAX_SAMPLES;
 use super::dtmf::Event;
 use super::jitter::Arrival;
 use super::mixer::{self, Room};
+use super::paths::PATHS;
 use super::receive::{Heard, Kind};
 use super::ring::{RETIRED_BY_ONE, Retired, SlotId, ThreadEnds};
 use super::rtp;
@@ -60,9 +61,9 @@ pub struct Core {
     pub(super) sessions: Vec<Option<Box<Session>>>,
     pub(super) open: usize,
     pub(super) rooms: Vec<Option<Box<Room>>>,
-    /// Whose packets come from where, on the shared port. Has four times the room it may use, so that it never grows.
+    /// Whose packets come from where, on the shared port: at most [`PATHS`] a session. Has twice the room that takes, so that it
+    /// never grows.
     by_address: HashMap<SocketAddr, SlotId>,
-    most_addresses: usize,
     /// Lent out while its datagrams are worked on; always back by the end of the tick.
     inbox: Option<Inbox>,
     outbox: Outbox,
@@ -94,7 +95,6 @@ impl Core {
         ends: ThreadEnds,
         link: WorkerEnd,
     ) -> Self {
-        let most_addresses = most_sessions * 2;
         Self {
             worker,
             epoch,
@@ -105,8 +105,7 @@ impl Core {
             sessions: (0..most_sessions).map(|_| None).collect(),
             open: 0,
             rooms: (0..most_sessions).map(|_| None).collect(),
-            by_address: HashMap::with_capacity(most_addresses * 4),
-            most_addresses,
+            by_address: HashMap::with_capacity(most_sessions * PATHS * 2),
             inbox: Some(Inbox::default()),
             outbox: Outbox::new(epoch),
             ready: Box::new([libc::epoll_event { events: 0, u64: 0 }; READY]),
@@ -191,20 +190,28 @@ impl Core {
         let Some(session) = self.sessions.get_mut(slot as usize).and_then(Option::take) else { return };
         self.open -= 1;
         self.leave_room(session.attached, slot);
-        self.by_address.retain(|_, owner| *owner != slot);
+        for path in session.paths.iter() {
+            self.forget(path, slot);
+        }
         self.retire(Some(session));
+    }
+
+    /// The path leads to this session no more; another one may have it by now.
+    fn forget(&mut self, path: SocketAddr, slot: SlotId) {
+        if self.by_address.get(&path) == Some(&slot) {
+            self.by_address.remove(&path);
+        }
     }
 
     pub(super) fn path(&mut self, slot: SlotId, media: MediaId, path: SocketAddr) {
         let Some(session) = self.session(slot, media) else { return };
         session.receive.source.signal(Some(path));
         // A peer's earlier paths stay known: its packets are authenticated wherever they come from.
-        if self.by_address.len() >= self.most_addresses {
-            self.by_address.retain(|_, owner| *owner != slot);
+        let oldest = session.paths.nominate(path);
+        if let Some(oldest) = oldest {
+            self.forget(oldest, slot);
         }
-        if self.by_address.len() < self.most_addresses {
-            self.by_address.insert(path, slot);
-        }
+        self.by_address.insert(path, slot);
     }
 
     /// Works on one session; a panic retires it and nobody else.
