@@ -61,6 +61,8 @@ export class Sounds {
 
   #tone(frequencies, seconds, volume, after = 0) {
     const { context } = this;
+    // The clock of a suspended context stands still: every tone would wait, and all would sound at once at the first click.
+    if (context.state !== 'running') return;
     const start = context.currentTime + after;
     const gain = context.createGain();
     gain.gain.setValueAtTime(0, start);
