@@ -94,9 +94,10 @@ class App {
     await client?.disconnect();
   }
 
-  #signedOut(why) {
+  /** @param {boolean} [everywhere] whether the token that was kept for later goes too */
+  #signedOut(why, everywhere = true) {
     clearTimeout(this.#retry);
-    forget();
+    forget(everywhere);
     this.client = null;
     this.ringing = [];
     this.presence.clear();
@@ -110,7 +111,9 @@ class App {
   #kicked(reason) {
     const words = { REMOTE_LOGIN: 'You signed in somewhere else, so this page was signed out.' };
     // From DRAINING the SDK comes back by itself, and the page says that it is reconnecting.
-    if (reason !== 'DRAINING') this.#signedOut(words[reason] ?? `The switch signed you out: ${reason}`);
+    if (reason === 'DRAINING') return;
+    // Another tab of this browser may be the one that signed in: the token it keeps is not ours to delete.
+    this.#signedOut(words[reason] ?? `The switch signed you out: ${reason}`, reason !== 'REMOTE_LOGIN');
   }
 
   #remember(token, keep) {
@@ -485,10 +488,10 @@ function recall() {
   }
 }
 
-function forget() {
+function forget(everywhere) {
   try {
     sessionStorage.removeItem(TOKEN);
-    localStorage.removeItem(TOKEN);
+    if (everywhere) localStorage.removeItem(TOKEN);
   } catch { /* nothing was kept */ }
 }
 
