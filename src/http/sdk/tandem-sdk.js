@@ -20,6 +20,8 @@ const PING_EVERY_MS = 5000;
 // Two pings without any frame back: the socket is dead, whatever the browser thinks.
 const SILENT_MS = 12000;
 const REPLY_WITHIN_MS = 15000;
+// A browser itself waits for minutes.
+const OPEN_WITHIN_MS = 5000;
 const GATHER_WITHIN_MS = 1000;
 const BACK_OFF_MS = [300, 600, 1200, 2500, 5000, 8000];
 // A short loss of ICE consent heals by itself; after this ICE is restarted.
@@ -63,6 +65,7 @@ export class TandemClient extends Emitter {
   #socket = null;
   #wanted = false;
   #attempt = 0;
+  #opening = false;
   #retryTimer = 0;
   #pingTimer = 0;
   #heardAt = 0;
@@ -72,7 +75,15 @@ export class TandemClient extends Emitter {
   #creating = 0;
   #early = new Map(); // events of calls whose reply is still on its way
   #watched = new Set();
+  #networkType = undefined;
   #onNetwork = () => this.#networkChanged();
+  #onConnection = () => {
+    // 'change' comes with every new estimate of the bandwidth too; browsers that tell no type have 'online' only.
+    const type = globalThis.navigator?.connection?.type;
+    if (type === this.#networkType) return;
+    this.#networkType = type;
+    this.#networkChanged();
+  };
 
   /**
    * @param {{ token: string | (() => string | Promise<string>), url?: string, device?: string,
@@ -100,7 +111,8 @@ export class TandemClient extends Emitter {
     if (this.state === 'online') return;
     this.#wanted = true;
     globalThis.addEventListener?.('online', this.#onNetwork);
-    globalThis.navigator?.connection?.addEventListener?.('change', this.#onNetwork);
+    this.#networkType = globalThis.navigator?.connection?.type;
+    globalThis.navigator?.connection?.addEventListener?.('change', this.#onConnection);
     this.#setState('connecting');
     try {
       await this.#open();
@@ -130,16 +142,32 @@ export class TandemClient extends Emitter {
     return url.href;
   }
 
+  /** One attempt, which ends within its time limits; what fails leaves no socket behind. */
   async #open() {
-    const token = typeof this.#options.token === 'function' ? await this.#options.token() : this.#options.token;
-    const socket = new WebSocket(this.#url());
-    this.#socket = socket;
-    const opened = new Promise((resolve, reject) => {
-      socket.onopen = resolve;
-      socket.onclose = () => reject(new TandemError('connection_lost', 'the switch cannot be reached'));
-    });
+    this.#opening = true;
+    let socket = null;
+    try {
+      const token = typeof this.#options.token === 'function' ? await this.#options.token() : this.#options.token;
+      if (!this.#wanted) throw new TandemError('connection_lost', 'disconnected meanwhile');
+      socket = new WebSocket(this.#url());
+      this.#socket = socket;
+      await this.#login(socket, token);
+    } catch (error) {
+      if (socket) this.#abandon(socket);
+      throw error;
+    } finally {
+      this.#opening = false;
+    }
+  }
+
+  async #login(socket, token) {
     socket.onmessage = ({ data }) => this.#heard(socket, data);
-    await opened;
+    await new Promise((resolve, reject) => {
+      const unreachable = () => reject(new TandemError('connection_lost', 'the switch cannot be reached'));
+      const timer = setTimeout(unreachable, OPEN_WITHIN_MS);
+      socket.onopen = () => { clearTimeout(timer); resolve(); };
+      socket.onclose = () => { clearTimeout(timer); unreachable(); };
+    });
     socket.onclose = (event) => this.#closed(socket, event);
     this.#heardAt = Date.now();
     const login = { type: 'login', token, device: this.#options.device };
@@ -155,6 +183,13 @@ export class TandemClient extends Emitter {
     this.#setState('online');
     if (lostIdentity && this.#watched.size) this.watch([...this.#watched]).catch(() => {});
     if (welcome.resumed) for (const call of this.calls.values()) call._resumed();
+  }
+
+  /** Has nothing more to do with a socket. */
+  #abandon(socket) {
+    socket.onopen = socket.onclose = socket.onmessage = null;
+    socket.close();
+    if (this.#socket === socket) this.#socket = null;
   }
 
   #beat() {
@@ -203,7 +238,8 @@ export class TandemClient extends Emitter {
     clearTimeout(this.#retryTimer);
     const wait = BACK_OFF_MS[Math.min(this.#attempt++, BACK_OFF_MS.length - 1)] * (0.8 + 0.4 * Math.random());
     this.#retryTimer = setTimeout(async () => {
-      if (!this.#wanted || this.#socket?.readyState === WebSocket.OPEN) return;
+      // An attempt under way tries again by itself.
+      if (!this.#wanted || this.#opening || this.#socket) return;
       try {
         await this.#open();
       } catch (error) {
@@ -225,7 +261,7 @@ export class TandemClient extends Emitter {
     clearTimeout(this.#retryTimer);
     clearInterval(this.#pingTimer);
     globalThis.removeEventListener?.('online', this.#onNetwork);
-    globalThis.navigator?.connection?.removeEventListener?.('change', this.#onNetwork);
+    globalThis.navigator?.connection?.removeEventListener?.('change', this.#onConnection);
     this.#setState('offline');
   }
 
