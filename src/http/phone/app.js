@@ -32,6 +32,7 @@ class App {
   #dialling = false;
   #sent = new Map(); // digits sent, a call
   #heard = new WeakSet(); // calls whose far side sends sound
+  #hushed = new Map(); // rooms in the background, and whether the user had muted the microphone there
   #retry = 0;
   #news = 0;
   #meters = { in: new Meter(), out: new Meter() };
@@ -148,6 +149,7 @@ class App {
       await start();
       at('dial-input').value = '';
     } catch (error) {
+      this.#restore(this.active);
       this.failed(error);
       this.sounds.busy();
     } finally {
@@ -158,8 +160,25 @@ class App {
 
   /** One voice at a time: the calls in the background are held. Rooms are muted instead, nobody there is to hear music. */
   async #holdOthers(but) {
-    const others = this.calls.filter((call) => call !== but && call.state === 'talking' && !call.onHold && call.direction !== 'room');
-    await Promise.all(others.map((call) => call.hold(true).catch(this.failed)));
+    const others = this.calls.filter((call) => call !== but);
+    others.filter((call) => call.direction === 'room').forEach((room) => this.#hush(room));
+    const talking = others.filter((call) => call.state === 'talking' && !call.onHold && call.direction !== 'room');
+    await Promise.all(talking.map((call) => call.hold(true).catch(this.failed)));
+  }
+
+  #hush(room) {
+    if (this.#hushed.has(room)) return;
+    this.#hushed.set(room, room.muted);
+    room.mute(true);
+    room.audio.muted = true;
+  }
+
+  /** A room that comes to the front is as the user left it. */
+  #restore(call) {
+    if (!this.#hushed.has(call)) return;
+    call.mute(this.#hushed.get(call));
+    call.audio.muted = false;
+    this.#hushed.delete(call);
   }
 
   #added(call) {
@@ -179,7 +198,11 @@ class App {
   #removed(call, cause) {
     this.calls = this.calls.filter((other) => other !== call);
     this.#sent.delete(call.id);
-    if (this.active === call) this.active = this.calls.at(-1) ?? null;
+    this.#hushed.delete(call);
+    if (this.active === call) {
+      this.active = this.calls.at(-1) ?? null;
+      this.#restore(this.active);
+    }
     const seconds = call.answeredAt ? Math.round((Date.now() - call.answeredAt) / 1000) : null;
     if (cause.status !== 200) {
       this.notice(`${call.peer}: ${cause.reason}`);
@@ -222,6 +245,7 @@ class App {
       await invitation.accept();
     } catch (error) {
       invitation.taken = false;
+      this.#restore(this.active);
       // Without a microphone it rings on: it may be declined, or accepted once there is one.
       if (invitation.state === 'ringing' && this.client) this.ringing.unshift(invitation);
       this.failed(error);
@@ -240,6 +264,7 @@ class App {
   async activate(call) {
     this.#dialling = false;
     this.active = call;
+    this.#restore(call);
     this.keypad(false);
     this.draw();
     await this.#holdOthers(call);
