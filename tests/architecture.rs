@@ -49,13 +49,17 @@ fn dense(text: &str) -> String {
 
 /// First path segments after `crate::`, groups opened.
 fn imported(text: &str) -> BTreeSet<String> {
+    imported_from("crate::", text)
+}
+
+fn imported_from(root: &str, text: &str) -> BTreeSet<String> {
     let text = dense(text);
     let mut names = BTreeSet::new();
-    for (at, _) in text.match_indices("crate::") {
+    for (at, _) in text.match_indices(root) {
         if text[..at].ends_with('$') {
             continue;
         }
-        let rest = &text[at + "crate::".len()..];
+        let rest = &text[at + root.len()..];
         let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
         match rest.strip_prefix('{') {
             None => drop(names.insert(name(rest))),
@@ -143,6 +147,56 @@ fn the_media_threads_know_no_tokio() {
     for (path, text) in sources("src/media") {
         assert!(!dense(&text).contains("tokio"), "{}", path.display());
     }
+}
+
+/// Files of `src/media` that only other threads run, and tests. Every other file there, a new one too, is held to the law of the
+/// media threads.
+const BESIDE_THE_MEDIA_THREADS: [&str; 13] = [
+    "mod", "engine", "plan", "crew", "reseat", "config", "ports", "clips", "metrics", "rig", "drills", "testing",
+    "stories",
+];
+
+#[test]
+fn the_media_threads_know_no_lock_log_and_metric() {
+    let beside = |path: &Path| {
+        let name = path.strip_prefix("src/media").ok()?.components().next()?.as_os_str().to_str()?;
+        BESIDE_THE_MEDIA_THREADS.into_iter().find(|beside| *beside == name.trim_end_matches(".rs"))
+    };
+    let (others, mut threads): (Vec<_>, Vec<_>) =
+        sources("src/media").into_iter().partition(|(path, _)| beside(path).is_some());
+    let found: BTreeSet<_> = others.iter().filter_map(|(path, _)| beside(path)).collect();
+    assert_eq!(found, BESIDE_THE_MEDIA_THREADS.into(), "the list names what is not there");
+    threads.extend(sources("src/link"));
+    let banned = [
+        "Mutex",
+        "RwLock",
+        "Condvar",
+        "Barrier",
+        "OnceLock",
+        "LazyLock",
+        "parking_lot",
+        "tracing::",
+        "log::",
+        "println!",
+        "eprintln!",
+        "print!",
+        "dbg!",
+        "metrics::",
+    ];
+    let mut broken = Vec::new();
+    for (path, text) in threads {
+        let (text, tests) = text.split_once("#[cfg(test)]").unwrap_or((&text, "\nmod tests"));
+        assert!(tests.starts_with("\nmod tests"), "{}: what tests need stands at the end", path.display());
+        let code = dense(text);
+        let used = banned.into_iter().filter(|word| code.contains(word)).map(str::to_owned);
+        broken.extend(used.map(|word| format!("{} has {word}", path.display())));
+        // What it would call there may do all of that.
+        let mut names = imported_from("super::", text);
+        names.extend(imported_from("crate::media::", text));
+        let foreign = names.into_iter().filter(|name| BESIDE_THE_MEDIA_THREADS.contains(&name.as_str()));
+        broken.extend(foreign.map(|name| format!("{} imports {name}", path.display())));
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
 }
 
 #[test]

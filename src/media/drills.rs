@@ -4,7 +4,7 @@ use tandem_actors::model::ids::MediaId;
 use tandem_actors::model::media::{Codec, Digit};
 use tandem_actors::ports::media::MediaEventKind;
 
-use super::clip::Clips;
+use super::clips::Clips;
 use super::codec::opus::{Encoder, OpusSettings};
 use super::codec::{CoderSpec, Rate, law};
 use super::dtmf;

@@ -23,7 +23,7 @@ use tandem_actors::ports::media::{
 };
 
 use super::agreement::Agreement;
-use super::clip::Clips;
+use super::clips::Clips;
 use super::codec::opus::OpusSettings;
 use super::codec::{Coder, CoderSpec, Rate};
 use super::config::{EngineError, MediaConfig};
@@ -35,7 +35,7 @@ use super::ring::{Command, DrainEnds, SlotId};
 use super::seat::Seat;
 use super::session::{Attached, Session};
 use super::worker::STEP_TICKS;
-use super::{dtmf, realtime, srtp, stats};
+use super::{dtmf, metrics, realtime, srtp};
 use crate::link::{self, SrtpKeys, SrtpSink, Wake};
 
 /// How often the events thread looks without being woken, and publishes at least.
@@ -229,8 +229,7 @@ impl Shared {
 
     fn publish(&self) {
         let inner = self.lock();
-        stats::publish(inner.crew.stats());
-        metrics::counter!("tandem_media_link_dropped_total").absolute(self.link_dropped.load(Ordering::Relaxed));
+        metrics::publish(inner.crew.stats(), self.link_dropped.load(Ordering::Relaxed));
     }
 }
 

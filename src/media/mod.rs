@@ -13,8 +13,8 @@
 //!
 //! Files: `engine` (what others call), `plan` and `crew` (what is open, who works), `reseat` (a thread is replaced), `ring` (what
 //! travels), `thread`, `worker` and `orders` (the thread's life, its tick, what commands do), `session` with `agreement`,
-//! `receive`, `paths`, `transmit` and `playout`, `bridge`, `mixer`, `jitter`, `conceal`, `codec`, `resample`, `clip`, `dtmf`, `rtp`,
-//! `rtcp`, `srtp`, `socket`, `ports`, `seat`, `stats`, `realtime`.
+//! `receive`, `paths`, `transmit` and `playout`, `bridge`, `mixer`, `jitter`, `conceal`, `codec`, `resample`, `clip` and `clips`, `dtmf`, `rtp`,
+//! `rtcp`, `srtp`, `socket`, `ports`, `seat`, `stats` and `metrics`, `realtime`.
 
 // The media plane reads clocks of its own: its threads and its control side know no tokio.
 #![allow(clippy::disallowed_methods)]
@@ -22,6 +22,7 @@
 mod agreement;
 mod bridge;
 mod clip;
+mod clips;
 pub mod codec;
 mod conceal;
 mod config;
@@ -29,6 +30,7 @@ mod crew;
 mod dtmf;
 mod engine;
 mod jitter;
+mod metrics;
 mod mixer;
 mod orders;
 mod paths;
@@ -63,4 +65,4 @@ mod testing;
 pub use codec::opus::OpusSettings;
 pub use config::{EngineError, MediaConfig};
 pub use engine::Engine;
-pub use stats::describe;
+pub use metrics::describe;

@@ -1,5 +1,5 @@
 //! The short resampler of the media threads: 8 kHz <-> 16 kHz by a polyphase FIR of 64 taps (2 ms of delay, images and
-//! aliases below -80 dB). Clips of any rate are converted at load by rubato instead (`clip`), which is better and slower.
+//! aliases below -80 dB). Clips of any rate are converted at load by rubato instead (`clips`), which is better and slower.
 
 /// Taps of the prototype at 16 kHz, and therefore 32 a phase.
 const TAPS: usize = 64;
