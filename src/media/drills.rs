@@ -34,6 +34,12 @@ fn wide(codec: Codec) -> CoderSpec {
     CoderSpec { rate: Rate::Wide, opus_in: codec == Codec::Opus, opus_out: codec == Codec::Opus }
 }
 
+/// Which packet of a digit every peer sends at this tick: one in the bridges' time, one in the room's.
+fn pressed(tick: usize) -> Option<u16> {
+    let since = [300, 1000].map(|began| (tick % 2000).wrapping_sub(began) / 4);
+    since.into_iter().find(|n| *n < 8).and_then(|n| u16::try_from(n).ok())
+}
+
 #[test]
 fn a_hundred_thousand_ticks_of_all_that_happens_allocate_nothing() {
     let mut rig = Rig::new(8, 38_000..=38_199).expect("sockets");
@@ -41,10 +47,10 @@ fn a_hundred_thousand_ticks_of_all_that_happens_allocate_nothing() {
     let codecs = [(Codec::Pcmu, false), (Codec::Opus, true), (Codec::Pcma, false), (Codec::Opus, true)];
     let sounds: Vec<Vec<Vec<u8>>> = codecs.iter().map(|(codec, _)| speech(*codec)).collect();
     let mut peers: Vec<Peer> = Vec::new();
-    let (mut allocations, mut heard, mut played) = (0, 0, 0);
+    let (mut allocations, mut heard, mut played, mut digits, mut linked, mut junk) = (0, 0, 0, 0, 0, 0);
     for tick in 0..100_000usize {
         match tick % 2000 {
-            // Open, bridge, play, press; enter a room, one leaves it; close.
+            // Open, bridge, play, send digits, hear some; enter a room, hear some there, one leaves it; close.
             0 => {
                 for (slot, (codec, secured)) in (0..).zip(codecs) {
                     peers.push(rig.open(slot, codec, secured).expect("opened"));
@@ -59,6 +65,16 @@ fn a_hundred_thousand_ticks_of_all_that_happens_allocate_nothing() {
                     let mut digits = [None; dtmf::QUEUE];
                     digits[0] = Digit::new('5');
                     rig.order(Command::Digits(peer.slot, peer.media, digits));
+                    rig.order(Command::Fence(peer.media, tandem_actors::model::ids::LegId(1), 1));
+                }
+            }
+            // One takes no telephone-event any more: what its partner presses goes to it in-band.
+            250 => rig.agree(&peers[2], false),
+            700 => {
+                for peer in &peers {
+                    let clip = clips.get("tone:hold").expect("a tone");
+                    rig.order(Command::Play { slot: peer.slot, media: peer.media, clip, token: 2, repeat: true });
+                    rig.order(Command::StopPlay(peer.slot, peer.media));
                 }
             }
             800 => {
@@ -78,20 +94,48 @@ fn a_hundred_thousand_ticks_of_all_that_happens_allocate_nothing() {
         }
         if tick % 4 == 0 {
             for (n, peer) in peers.iter_mut().enumerate() {
+                if let Some(n) = pressed(tick) {
+                    peer.press(7, n);
+                    continue;
+                }
                 // One in fifty is lost; nobody speaks in the second half of a room's life but one.
                 if (tick / 4 + n * 7) % 50 != 0 && (n == 0 || tick % 2000 < 1200) {
                     peer.send(&sounds[n][tick / 4 % 50]);
                 }
             }
         }
+        if tick % 100 == 50 {
+            for peer in &mut peers {
+                peer.report(tick as u64);
+                // What is no RTP, and what a stranger sends.
+                peer.send_raw(&[0x80, 0, 1]);
+                junk += 1;
+            }
+            let secured = peers.iter_mut().filter(|peer| peer.slot % 2 == 1);
+            secured.for_each(|peer| [[0u8; 20], [22; 20]].iter().for_each(|datagram| peer.send_raw(datagram)));
+            for peer in peers.iter().filter(|peer| peer.slot % 2 == 1) {
+                rig.link(peer, &[1; 100]);
+                for port in 1..=6 {
+                    let path = std::net::SocketAddr::from(([127, 0, 0, 9], port));
+                    rig.order(Command::Path(peer.slot, peer.media, path));
+                }
+                rig.order(Command::Path(peer.slot, peer.media, peer.address()));
+            }
+        }
         allocations += allocations_in(|| rig.tick());
-        played += rig.drain().iter().filter(|e| matches!(e.kind, MediaEventKind::Played(_))).count();
+        linked += rig.linked();
+        for event in rig.drain() {
+            played += usize::from(matches!(event.kind, MediaEventKind::Played(_)));
+            digits += usize::from(matches!(event.kind, MediaEventKind::Digit { .. }));
+        }
         heard += peers.iter_mut().map(|peer| peer.receive().0).sum::<usize>();
     }
     let (received, refused) = rig.counts();
     assert_eq!(allocations, 0);
     assert_eq!(played, 4 * 50);
-    assert_eq!(refused, 0);
+    assert_eq!(digits, 4 * 2 * 50, "a digit in a bridge, a digit in a room");
+    assert_eq!(linked, 2 * 2 * 18 * 50, "a STUN and a DTLS datagram of each browser while it is open");
+    assert_eq!(refused, junk);
     assert!(received > 50_000, "{received}");
     assert!(heard > 70_000, "{heard}");
 }

@@ -14,8 +14,10 @@ use tandem_actors::ports::media::MediaEvent;
 use super::agreement::Agreement;
 use super::codec::opus::OpusSettings;
 use super::codec::{Coder, CoderSpec, Rate};
+use super::dtmf::Event;
 use super::ports::{Ports, bind_socket};
 use super::ring::{Command, DrainEnds, SlotId, rings};
+use super::rtcp;
 use super::rtp::Header;
 use super::seat::{Seat, Station};
 use super::session::{Attached, Session};
@@ -23,9 +25,11 @@ use super::socket::Epoll;
 use super::srtp;
 use super::stats::WorkerStats;
 use super::worker::{Core, TICK, TOKEN_RTCP};
-use crate::link::{MasterKey, SrtpProfile, Wake};
+use crate::link::{ControlEnd, Datagram, MasterKey, SrtpProfile, Wake};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// The payload type of telephone-event.
+const EVENT: u8 = 101;
 
 /// A peer with a socket of its own.
 pub struct Peer {
@@ -34,9 +38,11 @@ pub struct Peer {
     /// Its name.
     pub media: MediaId,
     socket: UdpSocket,
+    theirs: SocketAddr,
     to: SocketAddr,
     codec: Codec,
     sent: u32,
+    reports: u32,
     sender: Option<srtp::Sender>,
 }
 
@@ -50,7 +56,7 @@ pub struct Rig {
     ports: Ports,
     now_ns: u64,
     opened: u64,
-    _control: crate::link::ControlEnd,
+    control: ControlEnd,
 }
 
 impl Rig {
@@ -71,7 +77,7 @@ impl Rig {
         let (end, control) = crate::link::ring(WorkerId(0), Arc::new(Wake::new()?), Arc::default());
         let core = Core::new(WorkerId(0), 1, most, station.clone(), epoll.clone(), thread_ends, end);
         let ports = Ports::new(ports, Duration::ZERO);
-        Ok(Self { core, commands, drain, station, epoll, ports, now_ns: 1, opened: 0, _control: control })
+        Ok(Self { core, commands, drain, station, epoll, ports, now_ns: 1, opened: 0, control })
     }
 
     /// Opens a session at a place and gives it a peer; with SRTP it is on the shared port.
@@ -98,29 +104,36 @@ impl Rig {
             self.epoll.add(rtcp.as_raw_fd(), u64::from(slot) | TOKEN_RTCP)?;
         }
         self.order(Command::Open(slot, Box::new(Session::new(seat, false))));
-        let line = CodecLine { payload_type: codec.default_payload_type(), codec, parameters: String::new() };
-        let event = TelephoneEvent { payload_type: 101, clock_rate: codec.clock_rate() };
+        let (profile, key) = (SrtpProfile::AesCm128HmacSha1_80, MasterKey { key: [7; 16], salt: [7; 14] });
+        let sender = secured.then(|| srtp::Sender::new(profile, &key));
+        let peer = Peer { slot, media, socket, theirs, to, codec, sent: 0, reports: 0, sender };
+        self.agree(&peer, true);
+        if secured {
+            let ciphers = (srtp::Sender::new(profile, &key), srtp::Receiver::new(profile, &key));
+            self.order(Command::Secure(slot, media, Box::new(ciphers.0), Box::new(ciphers.1), theirs));
+        }
+        Ok(peer)
+    }
+
+    /// Tells a session what was agreed; `events` says whether its peer takes telephone-event.
+    pub(super) fn agree(&mut self, peer: &Peer, events: bool) {
+        let line =
+            CodecLine { payload_type: peer.codec.default_payload_type(), codec: peer.codec, parameters: String::new() };
+        let event = TelephoneEvent { payload_type: EVENT, clock_rate: peer.codec.clock_rate() };
+        let secured = peer.sender.is_some();
         let negotiated = Negotiated {
             send: line.clone(),
             receive: vec![line],
-            send_event: Some(event),
+            send_event: events.then_some(event),
             receive_events: vec![event],
             ptime_ms: 20,
             direction: Direction::SendRecv,
-            remote_rtp: (!secured).then_some(theirs),
+            remote_rtp: (!secured).then_some(peer.theirs),
             remote_rtcp: None,
             rtcp_mux: secured,
             audio_level: None,
         };
-        self.order(Command::Configure(slot, media, Agreement::new(&negotiated, None)));
-        let mut sender = None;
-        if secured {
-            let (profile, key) = (SrtpProfile::AesCm128HmacSha1_80, MasterKey { key: [7; 16], salt: [7; 14] });
-            let ciphers = (srtp::Sender::new(profile, &key), srtp::Receiver::new(profile, &key));
-            self.order(Command::Secure(slot, media, Box::new(ciphers.0), Box::new(ciphers.1), theirs));
-            sender = Some(srtp::Sender::new(profile, &key));
-        }
-        Ok(Peer { slot, media, socket, to, codec, sent: 0, sender })
+        self.order(Command::Configure(peer.slot, peer.media, Agreement::new(&negotiated, None)));
     }
 
     /// Joins two sessions; `transcode` says whether they need coders.
@@ -159,6 +172,18 @@ impl Rig {
         std::iter::from_fn(|| self.drain.events.pop().ok()).collect()
     }
 
+    /// Hands the thread a datagram of the control thread, to be sent from the shared port.
+    pub fn link(&mut self, to: &Peer, payload: &[u8]) {
+        if let Some(datagram) = Datagram::new(to.theirs, payload) {
+            self.control.push(datagram);
+        }
+    }
+
+    /// Takes what came for the control thread; returns how many datagrams.
+    pub fn linked(&mut self) -> usize {
+        std::iter::from_fn(|| self.control.pop()).count()
+    }
+
     /// Packets sent so far by all sessions, and packets refused.
     pub fn counts(&self) -> (u64, u64) {
         use std::sync::atomic::Ordering::Relaxed;
@@ -174,17 +199,52 @@ impl Rig {
 
 impl Peer {
     /// Where it sends from.
-    #[cfg(test)]
-    pub(super) fn address(&self) -> SocketAddr {
-        self.socket.local_addr().expect("bound")
+    pub fn address(&self) -> SocketAddr {
+        self.theirs
     }
 
     /// Sends a packet of 20 ms.
     pub fn send(&mut self, payload: &[u8]) {
+        let timestamp = (self.sent + 1).wrapping_mul(self.units());
+        self.put(self.codec.default_payload_type(), timestamp, payload);
+    }
+
+    /// Sends the `n`-th packet of a digit in place of sound: five last, three end it.
+    pub fn press(&mut self, code: u8, n: u16) {
+        let began = (self.sent + 1 - u32::from(n)).wrapping_mul(self.units());
+        let duration = (n + 1).min(5) * self.units() as u16; // at most 5 packets of 960
+        self.put(EVENT, began, &Event { code, end: n >= 5, volume: 10, duration }.write());
+    }
+
+    /// Sends a report.
+    pub fn report(&mut self, now_ns: u64) {
+        let (ssrc, packets) = (self.media.0 as u32, self.sent.into());
+        let sent = rtcp::Sent { ssrc, ntp: now_ns, timestamp: self.sent, recent: packets, packets, octets: 0 };
+        let mut packet = [0u8; 256];
+        let Some(len) = rtcp::write(&mut packet, sent, &mut rtcp::Reception::default(), Some((1, 8000)), now_ns) else {
+            return;
+        };
+        self.reports += 1;
+        let (len, to) = match &self.sender {
+            Some(sender) => (sender.protect_rtcp(&mut packet, len, self.reports).unwrap_or(0), self.to),
+            None => (len, SocketAddr::new(self.to.ip(), self.to.port() + 1)),
+        };
+        let _lost = self.socket.send_to(&packet[..len], to);
+    }
+
+    /// Sends these bytes as they are.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        let _lost = self.socket.send_to(bytes, self.to);
+    }
+
+    /// Units of its clock in 20 ms.
+    fn units(&self) -> u32 {
+        self.codec.clock_rate() / 50
+    }
+
+    fn put(&mut self, payload_type: u8, timestamp: u32, payload: &[u8]) {
         self.sent += 1;
-        let timestamp = self.sent.wrapping_mul(self.codec.clock_rate() / 50);
-        let header =
-            Header::write(self.codec.default_payload_type(), false, self.sent as u16, timestamp, self.media.0 as u32);
+        let header = Header::write(payload_type, false, self.sent as u16, timestamp, self.media.0 as u32);
         let mut packet = [0u8; 1600];
         let len = header.len() + payload.len();
         packet[..header.len()].copy_from_slice(&header);
