@@ -95,6 +95,8 @@ pub struct Crew {
     /// Events of the control side itself, for the events thread.
     own_events: rtrb::Producer<MediaEvent>,
     realtime: bool,
+    /// Whether the process asked for locked memory and was refused.
+    pub unlocked: bool,
 }
 
 impl Crew {
@@ -145,7 +147,8 @@ impl Crew {
         let (_, own, drain) = rings();
         let _told = drains.send(drain);
         let own_events = own.events.into_ring();
-        Ok(Self { workers, control_ends, rtc_wake, told, link_dropped, drains, own_events, realtime: config.realtime })
+        let realtime = config.realtime;
+        Ok(Self { workers, control_ends, rtc_wake, told, link_dropped, drains, own_events, realtime, unlocked: false })
     }
 
     /// How many there are.
@@ -241,16 +244,12 @@ impl Crew {
         })?;
         // A predecessor that hangs ends itself once it sees its epoch; one that died is joined here by being dropped.
         worker.thread = Some(thread);
-        let degraded = match ready.recv() {
-            Ok(Err(error)) => {
-                tracing::warn!(worker = %id, %error, "media runs without real-time scheduling: grant CAP_SYS_NICE or LimitRTPRIO");
-                true
-            }
-            Ok(Ok(())) => false,
-            Err(_) => return Err(io::Error::other("the thread died at once")),
-        };
+        let granted = ready.recv().map_err(|_| io::Error::other("the thread died at once"))?;
+        if let Err(error) = &granted {
+            tracing::warn!(worker = %id, %error, "media runs without real-time scheduling: grant CAP_SYS_NICE or LimitRTPRIO");
+        }
         if realtime {
-            metrics::gauge!("tandem_media_degraded").set(if degraded { 1.0 } else { 0.0 });
+            super::metrics::degraded(granted.is_err(), self.unlocked);
         }
         Ok(())
     }

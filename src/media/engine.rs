@@ -79,13 +79,17 @@ impl Engine {
         let told = Arc::new(Wake::new().map_err(EngineError::System)?);
         let link_dropped = Arc::new(AtomicU64::new(0));
         let (drain_in, drains) = mpsc::channel();
-        if config.realtime
-            && let Err(error) = realtime::lock_memory()
-        {
-            tracing::warn!(%error, "memory is not locked: raise LimitMEMLOCK or switch `rtp.realtime` off");
+        let unlocked = config.realtime.then(realtime::lock_memory).and_then(Result::err);
+        if let Some(error) = &unlocked {
+            tracing::warn!(
+                %error,
+                "media runs without locked memory: grant CAP_IPC_LOCK or raise LimitMEMLOCK (a container: --ulimit memlock=-1), \
+                 or switch `rtp.realtime` off"
+            );
         }
         let clips = Clips::load(config.prompts.clone(), config.opus)?;
         let mut crew = Crew::new(&config, control_ends, wake, told.clone(), link_dropped.clone(), drain_in)?;
+        crew.unlocked = unlocked.is_some();
         let plan = Plan::default();
         for worker in 0..crew.len() {
             let worker = WorkerId(worker);

@@ -24,6 +24,11 @@ pub fn publish<'a>(workers: impl Iterator<Item = &'a WorkerStats> + Clone, link_
     metrics::gauge!("tandem_media_tick_lateness_seconds").set(worst as f64 / 1e9);
 }
 
+/// Says whether the engine works with less than it asked for: without real-time scheduling, without locked memory.
+pub fn degraded(unscheduled: bool, unlocked: bool) {
+    metrics::gauge!("tandem_media_degraded").set(f64::from(u8::from(unscheduled || unlocked)));
+}
+
 /// Describes every metric of the media engine; called once, after the recorder is installed.
 pub fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge};
@@ -45,6 +50,20 @@ pub fn describe() {
     describe_gauge!(
         "tandem_media_degraded",
         Unit::Count,
-        "1 while a media thread lacks the real-time scheduling it asked for"
+        "1 while media lacks the real-time scheduling or the locked memory it asked for"
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_cannot_be_locked_is_degraded_as_scheduling_that_is_refused() {
+        for (unscheduled, unlocked, expected) in [(false, false, 0), (false, true, 1), (true, false, 1)] {
+            let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+            metrics::with_local_recorder(&recorder, || degraded(unscheduled, unlocked));
+            assert!(recorder.handle().render().contains(&format!("tandem_media_degraded {expected}")));
+        }
+    }
 }
