@@ -43,8 +43,8 @@ const SEND_WITHIN: Duration = Duration::from_secs(10);
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
 /// Longest frame, bytes: an offer and an invitation's content with every character escaped fit.
 pub(super) const MAX_FRAME: usize = 64 * 1024;
-/// Beyond this a frame is not even read: the socket breaks.
-const MAX_READ: usize = 4 * MAX_FRAME;
+/// Beyond this a frame is not even read: the socket ends.
+pub(super) const MAX_READ: usize = 4 * MAX_FRAME;
 /// Requests a second, and at once.
 const RATE: u32 = 60;
 /// See [`RATE`].
@@ -139,6 +139,16 @@ async fn serve(switch: Shared, socket: WebSocket) {
     }
 }
 
+/// How a socket ends that cannot be read further. An over-size frame is told by its words: its type is the WebSocket crate's,
+/// which `axum` keeps to itself.
+fn broken(error: &axum::Error) -> End {
+    if !error.to_string().contains("Message too long") {
+        return End::Gone;
+    }
+    client_error("too_big");
+    End::Close(1009, format!("a frame has at most {MAX_FRAME} bytes"))
+}
+
 /// A login that was right.
 struct Login {
     id: String,
@@ -154,7 +164,8 @@ async fn login(switch: &Switch, sink: &mut Sink, stream: &mut Stream, bucket: &m
             Some(Ok(Message::Text(text))) => text,
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
             Some(Ok(Message::Binary(_))) => return Err(End::close(1008, "frames are JSON text")),
-            Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Gone),
+            Some(Err(error)) => return Err(broken(&error)),
+            Some(Ok(Message::Close(_))) | None => return Err(End::Gone),
         };
         counter!(FRAMES, "direction" => "in").increment(1);
         let refusal = match read(&text, bucket, Instant::now()) {
@@ -223,7 +234,7 @@ async fn reader(
             Ok(Some(Ok(message))) => message,
             Ok(Some(Err(error))) => {
                 tracing::debug!(%client, %error, "the socket broke");
-                return End::Gone;
+                return broken(&error);
             }
             Ok(None) => return End::Gone,
             Err(_) => {

@@ -74,6 +74,25 @@ async fn bad_frames_get_an_error_and_the_connection_goes_on() {
 }
 
 #[tokio::test]
+async fn a_frame_too_long_to_be_read_is_counted_and_ends_the_socket() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    // The switch runs on this thread too.
+    let _counting = ::metrics::set_default_local_recorder(&recorder);
+    let mut stand = stand().await;
+    let (mut client, id) = stand.logged_in().await;
+    let mut stranger = stand.connect().await;
+    for client in [&mut client, &mut stranger] {
+        // The socket may end before it is sent whole.
+        let _ = client.0.send(Message::text("x".repeat(ws::MAX_READ + 1))).await;
+        let code = client.next().await.expect_err("the end");
+        assert!(code == 1009 || code == 1006, "{code}");
+    }
+    assert_eq!(stand.next_input().await, ClientInput::Lost(id));
+    let rendered = recorder.handle().render();
+    assert!(rendered.contains("tandem_client_errors_total{code=\"too_big\"} 2"), "{rendered}");
+}
+
+#[tokio::test]
 async fn a_flood_of_requests_is_rate_limited() {
     let mut stand = stand().await;
     let (mut client, _) = stand.logged_in().await;
