@@ -383,7 +383,10 @@ class App {
     }
     keyboard(this);
     // A browser lets sound out after a touch only.
-    document.addEventListener('pointerdown', () => { this.calls.forEach((call) => call.audio.play().catch(() => {})); }, { passive: true });
+    document.addEventListener('pointerdown', () => {
+      this.sounds.wake();
+      this.calls.forEach((call) => call.audio.play().catch(() => {}));
+    }, { passive: true });
     globalThis.addEventListener('pagehide', () => { if (this.client) this.client.disconnect(); });
     globalThis.addEventListener('pageshow', (event) => { if (event.persisted) location.reload(); });
   }

@@ -12,9 +12,22 @@ export class Sounds {
 
   /** One context for sounds and meters; browsers let it run once the user touched the page. */
   get context() {
-    this.#context ??= new AudioContext();
+    if (!this.#context) {
+      this.#context = new AudioContext();
+      // What rings already is heard at once, not at its next turn.
+      this.#context.onstatechange = () => {
+        const playing = this.#playing;
+        this.keep('');
+        this.keep(playing);
+      };
+    }
     if (this.#context.state === 'suspended') this.#context.resume().catch(() => {});
     return this.#context;
+  }
+
+  /** The user touched the page: from now on the browser may let sound out. */
+  wake() {
+    return this.context;
   }
 
   /** Sounds one thing over and over, in place of what sounded before; '' for silence. @param {'' | 'ring' | 'ringback'} what */
