@@ -108,6 +108,8 @@ impl Core {
             None => {
                 let mut cause = Cause::hangup();
                 cause.q850 = q850.or(cause.q850);
+                // RFC 3261 §15 forbids a callee this BYE before its 2xx; one that sends it leaves our INVITE ringing.
+                self.cancel_forks(id, cause.q850, now);
                 self.end(id, cause, now);
             }
         }

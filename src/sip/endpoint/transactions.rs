@@ -56,6 +56,12 @@ impl Core {
 
     fn resolved_one(&mut self, unsent: Unsent, addresses: &[IpAddr], now: Instant) {
         let Unsent { draft, port, listener, transport, owner } = unsent;
+        // Cancelled while its name was looked up: nothing was sent, so there is nothing to take back (RFC 3261 §9.1).
+        if let Owner::Fork { dialog, fork } = &owner
+            && self.fork_cancelled(*dialog, *fork)
+        {
+            return;
+        }
         let flow = addresses.iter().find_map(|ip| {
             let listener = self.listener_for(listener.as_ref(), transport, *ip)?;
             Some(Flow { listener, transport, remote: SocketAddr::new(*ip, port) })

@@ -3,6 +3,7 @@
 
 mod listening;
 mod loops;
+mod outbound;
 mod pair;
 mod redelivery;
 mod requests;

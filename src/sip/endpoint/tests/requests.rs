@@ -61,7 +61,8 @@ impl Bench {
     pub fn heard(&self) -> Vec<String> {
         std::mem::take(&mut self.sent.lock().expect("the tape"))
     }
-    fn raw(&self, text: String) -> Vec<String> {
+    /// Sends any text from 192.0.2.7.
+    pub fn raw(&self, text: String) -> Vec<String> {
         self.sent.lock().expect("the tape").clear();
         self.core.shared().datagram(Flow::udp(0, SocketAddr::from(([192, 0, 2, 7], 5060))), Bytes::from(text));
         self.sent.lock().expect("the tape").clone()
