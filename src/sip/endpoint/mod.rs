@@ -156,6 +156,7 @@ enum Due {
     Server(ServerKey),
     Dialog(DialogId),
     Register(u64),
+    TrunkHosts,
 }
 
 /// One listener as it is bound.
@@ -218,7 +219,7 @@ impl Core {
         credentials: std::sync::Arc<dyn Credentials>,
         now: Instant,
     ) -> Self {
-        Self {
+        let mut core = Self {
             guard: Guard::new(config.domain.clone(), config.algorithms.clone(), now),
             gate: Gate::new(config.budget),
             trunks: config.trunks.iter().cloned().map(TrunkState::new).collect(),
@@ -239,7 +240,11 @@ impl Core {
             hashers: (RandomState::new(), RandomState::new()),
             effects: Vec::new(),
             serial: 0,
+        };
+        if core.trunks.iter().any(TrunkState::is_named) {
+            core.arm(now, Due::TrunkHosts);
         }
+        core
     }
 
     fn next_serial(&mut self) -> u64 {
@@ -277,6 +282,7 @@ impl Core {
                 Due::Server(key) => self.server_tick(key, now),
                 Due::Dialog(id) => self.dialog_tick(id, now),
                 Due::Register(request) => self.register_overdue(request, now),
+                Due::TrunkHosts => self.look_up_trunks(now),
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Transactions in the tables: begun, stepped by messages and time, their effects carried out, their users told.
 
+use std::collections::hash_map::Entry;
+
 use tokio::time::Instant;
 
 use super::super::transaction::client_invite;
@@ -28,11 +30,18 @@ impl Core {
         match numeric.or(known) {
             Some(addresses) => self.resolved_one(unsent, &addresses, now),
             None => {
-                let waiting = self.unsent.entry(host.clone()).or_default();
-                waiting.push(unsent);
-                if waiting.len() == 1 {
-                    self.effects.push(Effect::Resolve { host });
-                }
+                self.look_up(host).push(unsent);
+            }
+        }
+    }
+
+    /// Asks for a name's addresses, once at a time; gives the requests that wait for them.
+    pub(super) fn look_up(&mut self, host: String) -> &mut Vec<Unsent> {
+        match self.unsent.entry(host) {
+            Entry::Occupied(waiting) => waiting.into_mut(),
+            Entry::Vacant(free) => {
+                self.effects.push(Effect::Resolve { host: free.key().clone() });
+                free.insert(Vec::new())
             }
         }
     }
@@ -41,7 +50,9 @@ impl Core {
     pub(super) fn resolved(&mut self, host: &str, addresses: Vec<IpAddr>, now: Instant) {
         let keep = if addresses.is_empty() { resolve::REMEMBERED_FAILURE } else { resolve::REMEMBERED };
         if self.hosts.len() > 4096 {
-            self.hosts.retain(|_, (_, until)| *until > now);
+            let trunks = &self.trunks;
+            let is_trunks = |host: &str| trunks.iter().any(|trunk| trunk.config.host == host);
+            self.hosts.retain(|host, (_, until)| *until > now || is_trunks(host));
         }
         // A name that fails for a while keeps its last addresses for knowing who calls.
         let remembered = match (addresses.is_empty(), self.hosts.remove(host)) {

@@ -5,7 +5,7 @@ use tandem_actors::ports::sip::SipEvent;
 use tokio::time::Instant;
 
 use super::super::config::TrunkConfig;
-use super::super::message::uri::escape_user;
+use super::super::message::uri::{escape_user, host_ip};
 use super::super::message::view::NameAddr;
 use super::*;
 
@@ -31,6 +31,10 @@ impl TrunkState {
     pub fn domain(&self) -> &str {
         self.config.domain.as_deref().unwrap_or(&self.config.host)
     }
+    /// Whether its host is a name.
+    pub fn is_named(&self) -> bool {
+        host_ip(self.config.host.as_bytes()).is_none()
+    }
     pub fn hop(&self) -> NextHop {
         NextHop::Host {
             host: self.config.host.clone(),
@@ -51,7 +55,23 @@ impl TrunkState {
     }
 }
 
+/// How often it is looked whether a trunk's addresses have to be asked for again: soon after what is remembered runs out.
+const LOOK: Duration = Duration::from_secs(5);
+
 impl Core {
+    /// Asks for the addresses of every trunk whose name was not resolved lately, though nothing may ever be sent to it: they
+    /// say whose calls those from there are.
+    pub(super) fn look_up_trunks(&mut self, now: Instant) {
+        let stale = |state: &&TrunkState| {
+            state.is_named() && self.hosts.get(&state.config.host).is_none_or(|(_, until)| *until <= now)
+        };
+        let hosts: Vec<String> = self.trunks.iter().filter(stale).map(|state| state.config.host.clone()).collect();
+        for host in hosts {
+            self.look_up(host);
+        }
+        self.arm(now + LOOK, Due::TrunkHosts);
+    }
+
     /// Sends REGISTER.
     pub(super) fn register_trunk(&mut self, trunk: usize, epoch: Epoch, expires: u32, now: Instant) {
         let Some(state) = self.trunks.get_mut(trunk) else { return };

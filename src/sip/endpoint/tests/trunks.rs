@@ -1,7 +1,9 @@
 //! Towards trunks: registration, credentials, trust.
 
 use super::super::super::config::TrunkConfig;
+use super::super::super::resolve::REMEMBERED;
 use super::pair::{FINE, both_empty, call, confirmed, pair};
+use super::requests::Bench;
 use super::*;
 
 fn trunk(which: u8, password: &str) -> TrunkConfig {
@@ -59,4 +61,29 @@ async fn a_trunks_address_needs_no_password_and_its_asserted_identity_is_believe
     pair.a.0.options(&id, Epoch(1));
     let alive = |event: &SipEvent| matches!(event, SipEvent::TrunkOptions { outcome: Ok(_), .. });
     until("the OPTIONS", || pair.a.1.events.lock().expect("the events").iter().any(alive)).await;
+}
+
+// Without an await, so that the resolver's own task never gets to run.
+#[tokio::test(start_paused = true)]
+async fn a_trunk_that_is_only_heard_is_known_by_its_name_from_the_start_and_by_its_new_address_after_a_move() {
+    let mut ours = trunk(7, "");
+    ours.host = "sip.acme.example".into();
+    let bench = Bench::new(Manner::Rings, SipConfig { anonymous: false, trunks: vec![ours], ..open() });
+    let shared = bench.core.shared();
+    let asked = |core: &mut Core| core.unsent.contains_key("sip.acme.example");
+    let call = |n: u8| {
+        let (via, call_id) = (format!("SIP/2.0/UDP 192.0.2.7;branch=z9hG4bKt{n}"), format!("t{n}"));
+        Bench::codes(&bench.ask("INVITE", &[("Via", &via), ("Call-ID", &call_id)]))
+    };
+    shared.with(|core, now| core.tick(now));
+    assert!(shared.with(|core, _| asked(core)));
+    assert_eq!(call(1), [401]);
+    shared.with(|core, now| core.resolved("sip.acme.example", vec![[192, 0, 2, 7].into()], now));
+    assert_eq!(call(2), [100, 180]);
+    shared.with(|core, now| core.tick(now + REMEMBERED - Duration::from_secs(1)));
+    assert!(!shared.with(|core, _| asked(core)));
+    shared.with(|core, now| core.tick(now + REMEMBERED + Duration::from_secs(5)));
+    assert!(shared.with(|core, _| asked(core)));
+    shared.with(|core, now| core.resolved("sip.acme.example", vec![[192, 0, 2, 8].into()], now));
+    assert_eq!(call(3), [401]);
 }
