@@ -218,8 +218,8 @@ pub(super) fn resolve(raw: Raw, file: &Path, places: &Places) -> Result<Config, 
     })
 }
 
-/// Every WAV of the folder, by stem. Each is opened: a broken prompt is found now, not by the first caller.
-fn prompts(check: &mut Checker<'_>, folder: &Path) -> BTreeMap<String, PathBuf> {
+/// Every WAV of the folder, by stem, and how long it is. Each is opened: a broken prompt is found now, not by the first caller.
+fn prompts(check: &mut Checker<'_>, folder: &Path) -> BTreeMap<String, Duration> {
     let mut prompts = BTreeMap::new();
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -233,8 +233,9 @@ fn prompts(check: &mut Checker<'_>, folder: &Path) -> BTreeMap<String, PathBuf> 
         let is_wav = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("wav"));
         let Some(name) = path.file_stem().and_then(|stem| stem.to_str()).filter(|_| is_wav) else { continue };
         match hound::WavReader::open(&path) {
-            Ok(_) => {
-                prompts.insert(name.to_owned(), path);
+            Ok(wav) => {
+                let rate = u64::from(wav.spec().sample_rate.max(1));
+                prompts.insert(name.to_owned(), Duration::from_millis(u64::from(wav.duration()) * 1000 / rate));
             }
             Err(error) => {
                 let what = format!("{}: {error}", path.display());

@@ -1,7 +1,6 @@
 //! Where calls go: services and their flows, trunks' routes, numbers that lead to one place only.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tandem_actors::flow::script::{DialTarget, Script, Step};
@@ -17,7 +16,7 @@ use super::seconds;
 pub(super) fn services(
     check: &mut Checker<'_>,
     raw: &Raw,
-    prompts: &BTreeMap<String, PathBuf>,
+    prompts: &BTreeMap<String, Duration>,
 ) -> BTreeMap<ServiceId, Service> {
     let mut services = BTreeMap::new();
     for (n, service) in raw.services.iter().enumerate() {
@@ -33,7 +32,7 @@ pub(super) fn services(
     services
 }
 
-fn check_script(check: &mut Checker<'_>, key: &str, script: &Script, raw: &Raw, prompts: &BTreeMap<String, PathBuf>) {
+fn check_script(check: &mut Checker<'_>, key: &str, script: &Script, raw: &Raw, prompts: &BTreeMap<String, Duration>) {
     let names = || script.steps.keys().map(String::as_str);
     let leads = |check: &mut Checker<'_>, at: String, to: &str| {
         if !script.steps.contains_key(to) {
@@ -84,6 +83,47 @@ fn check_script(check: &mut Checker<'_>, key: &str, script: &Script, raw: &Raw, 
             }
             Step::Room { room: _ } | Step::Hangup {} => {}
         }
+    }
+    nothing_spins(check, key, script, prompts);
+}
+
+/// The least time that a round of steps takes which go on by themselves: so many rounds a second are no work.
+const LEAST_ROUND: Duration = Duration::from_secs(1);
+
+/// A dial can fail at once and a prompt be short: a round of such steps alone would go on as fast as it can for as long as
+/// the call may last. A menu waits for its caller, and `room` and `hangup` end the flow.
+fn nothing_spins(check: &mut Checker<'_>, key: &str, script: &Script, prompts: &BTreeMap<String, Duration>) {
+    let onward = |name: &str| match script.steps.get(name)? {
+        // A prompt that is not there is told as such.
+        Step::Play { prompt, next } => {
+            Some(("next", next.as_deref()?, prompts.get(prompt).copied().unwrap_or(LEAST_ROUND)))
+        }
+        Step::Dial { on_fail, .. } => Some(("on_fail", on_fail.as_deref()?, Duration::ZERO)),
+        Step::Menu { .. } | Step::Room { .. } | Step::Hangup {} => None,
+    };
+    let mut told = BTreeSet::new();
+    for start in script.steps.keys() {
+        let (mut round, mut at, mut takes) = (vec![start.as_str()], start.as_str(), Duration::ZERO);
+        let field = loop {
+            let Some((field, next, time)) = onward(at) else { break None };
+            takes += time;
+            if next == start {
+                break Some(field);
+            }
+            if round.contains(&next) {
+                // A round that `start` leads to but is not in.
+                break None;
+            }
+            round.push(next);
+            at = next;
+        };
+        let Some(field) = field.filter(|_| takes < LEAST_ROUND && !told.contains(start.as_str())) else { continue };
+        check.wrong(
+            format!("{key}.steps.{at}.{field}"),
+            format!("the steps {} can follow each other without a pause and without end", round.join(", ")),
+            "lead one of them to a menu, a longer prompt or hangup",
+        );
+        told.extend(round);
     }
 }
 

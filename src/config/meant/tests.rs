@@ -87,6 +87,51 @@ to = "trunk:acme:+4930123"
     assert!(list[3].starts_with("11: services[0].steps.ring.to: there is no trunk \"acme\""));
 }
 
+fn flow(steps: &[(&str, &str)]) -> String {
+    let steps = steps.iter().map(|(name, rest)| format!("[services.steps.{name}]\n{rest}\n"));
+    format!("[[services]]\nid = \"w\"\nstart = \"a\"\n{}", steps.collect::<String>())
+}
+
+#[test]
+fn dials_that_lead_to_each_other_without_end_are_refused() {
+    let dial = |on_fail: &str| format!("do = \"dial\"\nto = \"user:alice\"\non_fail = \"{on_fail}\"");
+    let play = "do = \"play\"\nprompt = \"welcome\"\nnext = \"a\"";
+    let menu = "do = \"menu\"\nprompt = \"menu\"\nchoices = { \"1\" = \"a\" }\non_timeout = \"a\"";
+    let without_end = |steps: &str| {
+        format!(
+            "the steps {steps} can follow each other without a pause and without end; \
+             lead one of them to a menu, a longer prompt or hangup"
+        )
+    };
+    assert_eq!(bad(&flow(&[("a", &dial("a"))])), [format!("7: services[0].steps.a.on_fail: {}", without_end("a"))]);
+    // Once for a round, whoever leads to it.
+    assert_eq!(
+        bad(&flow(&[("a", &dial("b")), ("b", &dial("c")), ("c", &dial("b"))])),
+        [format!("15: services[0].steps.c.on_fail: {}", without_end("b, c"))]
+    );
+    good(&flow(&[("a", &dial("b")), ("b", play)]));
+    good(&flow(&[("a", &dial("b")), ("b", menu)]));
+}
+
+#[test]
+fn prompts_that_are_over_at_once_do_not_make_a_round_take_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let spec =
+        hound::WavSpec { channels: 1, sample_rate: 8000, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
+    for (name, samples) in [("click", 80), ("song", 8000)] {
+        let mut wav = hound::WavWriter::create(folder.path().join(format!("{name}.wav")), spec).expect("a file");
+        (0..samples).for_each(|_| wav.write_sample(0_i16).expect("a sample"));
+        wav.finalize().expect("a prompt");
+    }
+    let text = |prompt: &str| {
+        let play = format!("do = \"play\"\nprompt = \"{prompt}\"\nnext = \"a\"");
+        format!("prompts_dir = {:?}\n{}", folder.path(), flow(&[("a", &play)]))
+    };
+    good(&text("song"));
+    let list = bad(&text("click"));
+    assert!(list[0].starts_with("8: services[0].steps.a.next: the steps a can follow each other"), "{list:#?}");
+}
+
 #[test]
 fn number_rules_that_overlap_are_refused() {
     let list = bad("[modes.rtc_to_sip]\nnumbers = \"1016;10[01-20]\"\n");
