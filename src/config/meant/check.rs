@@ -8,6 +8,9 @@ use super::super::problem::Problem;
 use super::super::read::Places;
 use tandem_actors::model::net::Net;
 
+/// A hundred years of seconds overflow no clock; beyond, a timer's arithmetic would.
+const MOST_SECONDS: u64 = 100 * 366 * 86_400;
+
 /// Collects problems with the place each key was written at.
 pub(super) struct Checker<'a> {
     pub(super) places: &'a Places,
@@ -24,6 +27,13 @@ impl Checker<'_> {
     /// An id, or a problem.
     pub(super) fn id<T>(&mut self, key: &str, text: &str, make: impl FnOnce(&str) -> Result<T, IdError>) -> Option<T> {
         make(text).map_err(|error| self.wrong(key, format!("\"{text}\" is no name: {error}"), "choose another")).ok()
+    }
+
+    /// Seconds of a timer, at least `least`.
+    pub(super) fn seconds(&mut self, key: impl Into<String>, value: u64, least: u64) {
+        if !(least..=MOST_SECONDS).contains(&value) {
+            self.wrong(key, format!("{value} s"), format!("write {least} to {MOST_SECONDS}"));
+        }
     }
 
     pub(super) fn nets(&mut self, key: &str, texts: &[String]) -> Vec<Net> {

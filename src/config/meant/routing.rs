@@ -73,7 +73,8 @@ fn check_script(check: &mut Checker<'_>, key: &str, script: &Script, raw: &Raw, 
                     check.wrong(at("timeout_s"), format!("{timeout_s} s"), "write 1 to 120");
                 }
             }
-            Step::Dial { to: DialTarget(target), timeout_s: _, on_fail } => {
+            Step::Dial { to: DialTarget(target), timeout_s, on_fail } => {
+                timeout_s.iter().for_each(|timeout_s| check.seconds(at("timeout_s"), *timeout_s, 1));
                 on_fail.iter().for_each(|next| leads(check, at("on_fail"), next));
                 match target {
                     Target::Trunk { trunk, .. } => known_trunk(check, &at("to"), trunk.as_str(), raw),
@@ -155,9 +156,9 @@ pub(super) fn trunks(
         if trunk.register && trunk.register_expires_s < 60 {
             check.wrong(key("register_expires_s"), "below 60 s providers answer 423", "write 60 or more");
         }
-        if trunk.ring_timeout_s == 0 {
-            check.wrong(key("ring_timeout_s"), "a call could never ring", "write 1 or more");
-        }
+        check.seconds(key("register_expires_s"), trunk.register_expires_s, 0);
+        check.seconds(key("options_interval_s"), trunk.options_interval_s, 0);
+        check.seconds(key("ring_timeout_s"), trunk.ring_timeout_s, 1);
         // Its name's own problem is told by `access`.
         let Ok(id) = TrunkId::new(&trunk.name) else { continue };
         if trunks.contains_key(&id) {

@@ -212,6 +212,30 @@ fn a_trunk_with_holes_is_refused() {
 }
 
 #[test]
+fn a_time_that_no_clock_holds_or_that_is_none_is_refused() {
+    let most = u64::try_from(i64::MAX).expect("TOML's largest number");
+    let list = bad(&format!(
+        "[limits]\ndrain_s = {most}\n[modes.sip_to_rtc]\nring_timeout_s = {most}\n[[trunks]]\nname = \"a\"\nhost = \"h\"\n\
+         register_expires_s = {most}\noptions_interval_s = {most}\nring_timeout_s = {most}\n[[services]]\nid = \"w\"\n\
+         start = \"a\"\n[services.steps.a]\ndo = \"dial\"\nto = \"user:alice\"\ntimeout_s = {most}\n"
+    ));
+    let from = |least: u64| format!("{most} s; write {least} to 3162240000");
+    assert_eq!(
+        list,
+        [
+            format!("2: limits.drain_s: {}", from(0)),
+            format!("4: modes.sip_to_rtc.ring_timeout_s: {}", from(0)),
+            format!("8: trunks[0].register_expires_s: {}", from(0)),
+            format!("9: trunks[0].options_interval_s: {}", from(0)),
+            format!("10: trunks[0].ring_timeout_s: {}", from(1)),
+            format!("17: services[0].steps.a.timeout_s: {}", from(1)),
+        ]
+    );
+    let list = bad(&flow(&[("a", "do = \"dial\"\nto = \"user:alice\"\ntimeout_s = 0")]));
+    assert_eq!(list, ["7: services[0].steps.a.timeout_s: 0 s; write 1 to 3162240000"]);
+}
+
+#[test]
 fn a_certificate_needs_its_key() {
     let list = bad("[http]\ncertificate = \"x.pem\"\n");
     assert!(list[0].contains("http.private_key: there is a certificate without a private_key"), "{list:#?}");
