@@ -473,7 +473,8 @@ pub struct Trunk {
     /// Codecs offered to it, in order. Default: `[]`, those of `[sip]`. Why: a provider that transcodes badly is told less.
     pub codecs: Vec<Codec>,
     /// Where its calls go by the number dialled, exact number first, then `"*"`: `user:ID`, `service:ID`, `subscriber:ID` or
-    /// `room:ID`. Default: `{}`, refused with 404. Why: nobody but you knows.
+    /// `room:ID`. A number without a route goes where any caller's goes (services, `user_prefix`, registered phones,
+    /// `by_request_uri`), but never out by a trunk. Default: `{}`, no routes. Why: nobody but you knows.
     pub routes: BTreeMap<String, String>,
     /// Put before every number dialled out. Default: `""`. Why: some providers want a prefix for an outside line.
     pub prefix: String,
