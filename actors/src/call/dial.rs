@@ -8,10 +8,11 @@ use crate::leg::sip::phase::{Role, SipState};
 use crate::leg::{LegCheckpoint, LegSide};
 use crate::model::address::{CallerId, Target};
 use crate::model::cause::{Blame, Cause};
-use crate::model::ids::{InvitationId, SubscriberId, TrunkId};
+use crate::model::ids::{InvitationId, TrunkId};
 use crate::model::media::Codec;
 use crate::model::settings::CallerIdPolicy;
 use crate::ports::sip::Destination;
+use crate::registrar::contacts;
 use crate::trunk;
 
 /// Finds whom to ring for a call.
@@ -27,7 +28,7 @@ pub fn dial(ctx: &Ctx, call: &CallCheckpoint, target: &Target) -> Result<Dialled
             ring: ctx.settings.sip_to_rtc.ring_timeout,
         }),
         Target::Subscriber(subscriber) => {
-            let contacts = contacts(ctx, subscriber);
+            let contacts: Vec<_> = contacts(ctx, subscriber).into_iter().map(Destination::Contact).collect();
             if contacts.is_empty() {
                 return Err(Cause::offline());
             }
@@ -96,13 +97,6 @@ pub fn spoken(ctx: &Ctx, party: Option<&Party>) -> Vec<Codec> {
             LegSide::Rtc(_) => Vec::new(),
         })
         .unwrap_or_default()
-}
-
-/// A subscriber's current contacts.
-fn contacts(ctx: &Ctx, subscriber: &SubscriberId) -> Vec<Destination> {
-    let now = ctx.wall();
-    let bindings = ctx.ledger.bindings.get(subscriber).unwrap_or_default();
-    bindings.into_iter().filter(|b| b.expires_at > now).map(|b| Destination::Contact(b.contact)).collect()
 }
 
 #[expect(clippy::too_many_arguments, reason = "one call a kind of target, each argument differs by kind")]

@@ -143,6 +143,7 @@ impl FakeSip {
             phase: DialogPhase::Early { progress: None },
             pending: None,
             remote: invite.offer.clone().map(Box::new),
+            advertised: None,
             last_order: 0,
         };
         let record = FakeDialog {
@@ -180,7 +181,8 @@ impl FakeSip {
             record.snapshot.phase = DialogPhase::Confirmed;
             record.snapshot.remote = Some(Box::new(AudioOffer(answer.0.clone())));
         });
-        self.tell(dialog, DialogEvent::Answered { answer: Box::new(answer), headers: AppHeaders::default() });
+        let (answer, headers) = (Box::new(answer), AppHeaders::default());
+        self.tell(dialog, DialogEvent::Answered { answer, headers, advertised: None });
     }
 
     /// The far side ends it: refuses our INVITE, cancels its own, or hangs up.
@@ -332,6 +334,7 @@ impl SipPort for FakeSip {
                 phase: DialogPhase::Early { progress: None },
                 pending: None,
                 remote: None,
+                advertised: None,
                 last_order: 0,
             };
             core.dialogs.entry(dialog).or_insert_with(|| FakeDialog {

@@ -1,7 +1,7 @@
 //! The SIP port. The SIP core owns transactions and the dialog record (tags, CSeq, routes, target, last offer and answer,
 //! the un-ACKed 2xx and its timer); leg actors own decisions.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,7 @@ pub trait SipPort: Send + Sync + 'static {
     /// Asks a trunk whether it lives; the outcome comes as [`SipEvent::TrunkOptions`].
     fn options(&self, trunk: &TrunkId, epoch: Epoch);
     /// The address to advertise in SDP towards a peer: `external_ip` unless the peer is in `local_net`; and the local
-    /// address to bind media to.
+    /// address to bind media to, which serves every peer that is asked for.
     fn media_address(&self, toward: MediaToward) -> MediaAddress;
     /// While draining, new INVITEs and OPTIONS get 503 with Retry-After from the core itself.
     fn set_draining(&self, draining: bool);
@@ -58,17 +58,17 @@ pub trait SipPort: Send + Sync + 'static {
 pub enum MediaToward {
     /// The source of an incoming INVITE.
     Peer(SocketAddr),
-    /// Wherever a destination of ours leads.
-    Destination(Destination),
+    /// Wherever destinations of ours lead; the address advertised is the first one's.
+    Destinations(Vec<Destination>),
 }
 
 /// The addresses of a media session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MediaAddress {
     /// To bind sockets to.
-    pub bind: std::net::IpAddr,
+    pub bind: IpAddr,
     /// To write into SDP.
-    pub advertise: std::net::IpAddr,
+    pub advertise: IpAddr,
 }
 
 /// A new leg's INVITE.
@@ -84,7 +84,7 @@ pub struct OutgoingInvite {
     pub headers: AppHeaders,
     /// How far it may go.
     pub max_forwards: MaxForwards,
-    /// Our offer.
+    /// Our offer. The core writes each destination the address it should see in place of the offer's.
     pub offer: AudioOffer,
 }
 
@@ -245,6 +245,8 @@ pub enum DialogEvent {
         answer: Box<AudioAnswer>,
         /// Application headers.
         headers: AppHeaders,
+        /// Our media address as who answered was offered it; `None`: as in the order.
+        advertised: Option<IpAddr>,
     },
     /// UAS: the ACK to our 200 came.
     Acked {
@@ -280,6 +282,8 @@ pub struct DialogSnapshot {
     pub pending: Option<(u64, Option<Box<AudioOffer>>)>,
     /// The last description the peer sent, offer or answer.
     pub remote: Option<Box<AudioOffer>>,
+    /// UAC, answered: as in [`DialogEvent::Answered`].
+    pub advertised: Option<IpAddr>,
     /// Our last order that was carried out.
     pub last_order: u64,
 }

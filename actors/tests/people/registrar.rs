@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use tandem_actors::Kind;
-use tandem_actors::fakes::World;
-use tandem_actors::model::address::{SipUri, Transport};
+use tandem_actors::fakes::{FakeSip, World};
+use tandem_actors::model::address::{SipOrigin, SipUri, Transport};
 use tandem_actors::model::ids::{ListenerId, SubscriberId};
 use tandem_actors::model::settings::Settings;
-use tandem_actors::ports::sip::{RegisterAnswer, RegisterChange, RegisterRequest};
+use tandem_actors::ports::sip::{Destination, RegisterAnswer, RegisterChange, RegisterRequest};
 use tandem_actors::ports::store::{Record, SavedBinding};
 use tandem_actors::registrar::contacts;
 
@@ -16,6 +16,10 @@ fn desk() -> SubscriberId {
 }
 
 async fn register(world: &World, cseq: u32, seconds: u32) -> RegisterAnswer {
+    register_at(world, cseq, vec![(SipUri(PHONE.into()), Some(seconds), 1000)]).await
+}
+
+async fn register_at(world: &World, cseq: u32, contacts: Vec<(SipUri, Option<u32>, u16)>) -> RegisterAnswer {
     let request = world.sip.register_request(|request| RegisterRequest {
         request,
         subscriber: desk(),
@@ -24,7 +28,7 @@ async fn register(world: &World, cseq: u32, seconds: u32) -> RegisterAnswer {
         source: "192.0.2.7:5060".parse().expect("an address"),
         transport: Transport::Udp,
         listener: ListenerId::new("udp").expect("an id"),
-        change: RegisterChange::Update(vec![(SipUri(PHONE.into()), Some(seconds), 1000)]),
+        change: RegisterChange::Update(contacts),
         user_agent: None,
     });
     world.find("an answer", |world| world.sip.register_answer(request)).await
@@ -83,4 +87,21 @@ async fn too_brief_is_423_with_min_expires() {
     let world = World::start(Settings::default()).await;
     assert_eq!(register(&world, 1, 59).await, RegisterAnswer::TooBrief(60));
     assert_eq!(world.meter.count("tandem_register_requests_total", Some(("outcome", "too_brief"))), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_tries_contacts_in_the_order_of_their_q() {
+    let world = World::start(Settings::default()).await;
+    let uri = |port: u16| SipUri(format!("sip:1001@192.0.2.7:{port}"));
+    let contacts = [(5060, 300), (5062, 1000), (5064, 700)];
+    register_at(&world, 1, contacts.map(|(port, q)| (uri(port), None, q)).into()).await;
+    let origin = SipOrigin::Subscriber(SubscriberId::new("1002").expect("an id"));
+    world.sip.incoming(FakeSip::invite_from(origin, "1002", "1001"));
+    let out = world.find("the call to it", |world| world.sip.outgoing().first().copied()).await;
+    let invite = world.sip.dialog(out).and_then(|record| record.invite).expect("an INVITE");
+    let tried = invite.to.into_iter().filter_map(|to| match to {
+        Destination::Contact(contact) => Some(contact.uri),
+        Destination::Trunk { .. } | Destination::Uri(_) => None,
+    });
+    assert_eq!(tried.collect::<Vec<_>>(), [5062, 5064, 5060].map(uri));
 }

@@ -19,6 +19,8 @@ use super::*;
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     pub forks: Vec<Fork>,
+    /// As ordered; each fork is written its own address into it.
+    offer: Option<Box<AudioOffer>>,
     /// The last provisional status above 100.
     pub progress: Option<u16>,
     winner: Option<usize>,
@@ -34,6 +36,8 @@ pub(super) struct Fork {
     sent: Option<(ClientKey, Flow)>,
     heard: bool,
     cancel: Cancel,
+    /// Our media address as this fork was offered it.
+    advertised: Option<IpAddr>,
     /// A description in a provisional response: the answer, if the 2xx has none.
     early: Option<Box<AudioOffer>>,
     /// To tags whose 2xx was acknowledged, with the ACK.
@@ -56,6 +60,11 @@ impl Outgoing {
     /// Whether no fork can bring anything any more.
     pub fn quiet(&self) -> bool {
         self.forks.iter().all(|fork| fork.done)
+    }
+
+    /// Our media address as who answered was offered it.
+    pub fn advertised(&self) -> Option<IpAddr> {
+        self.forks.get(self.winner?)?.advertised
     }
 
     pub fn deadline(&self) -> Option<Instant> {
@@ -87,13 +96,15 @@ impl Core {
                 sent: None,
                 heard: false,
                 cancel: Cancel::No,
+                advertised: None,
                 early: None,
                 acks: Vec::new(),
                 done: false,
             });
         }
         if let Some(dialog) = self.dialogs.get_mut(&id) {
-            dialog.side = Side::Uac(Outgoing { forks, progress: None, winner: None, failures: Vec::new() });
+            let offer = Some(Box::new(invite.offer.clone()));
+            dialog.side = Side::Uac(Outgoing { forks, offer, ..Outgoing::default() });
         }
         if hops.is_empty() {
             self.end(id, Cause::not_found("no destination that can be reached by SIP"), now);
@@ -156,7 +167,7 @@ impl Core {
             contact: Some(contact),
             headers,
             content_type: SDP,
-            body: crate::sdp::write(&invite.offer.0),
+            body: String::new(), // see `fork_offer`
         };
         Some((draft, trunk, hop))
     }
@@ -174,6 +185,19 @@ impl Core {
             fork.sent = Some((key, flow));
             fork.heard = false;
         }
+    }
+
+    /// Our offer as this fork's peer should see it: with the address it reaches us at, which is known once its own is.
+    pub(super) fn fork_offer(&mut self, id: DialogId, fork: usize, flow: Flow) -> Option<String> {
+        let ip = self.advertised(flow.listener, flow.remote.ip()).ip();
+        let Some(Dialog { side: Side::Uac(outgoing), .. }) = self.dialogs.get_mut(&id) else { return None };
+        let mut offer = outgoing.offer.as_ref()?.0.clone();
+        // The media session's socket is of one family.
+        if ip.is_ipv4() == offer.rtp.is_ipv4() {
+            offer.rtp.set_ip(ip);
+        }
+        outgoing.forks.get_mut(fork)?.advertised = Some(offer.rtp.ip());
+        Some(crate::sdp::write(&offer))
     }
 
     pub(super) fn fork_trunk(&self, id: DialogId, fork: usize) -> Option<usize> {
@@ -286,14 +310,16 @@ impl Core {
                 let contact = draft.contact.clone().unwrap_or_default();
                 let mut established = Established::new(record, contact, trunk);
                 established.confirmed = true;
+                let mut advertised = None;
                 if let Some(dialog) = self.dialogs.get_mut(&id) {
                     dialog.established = Some(established);
                     dialog.remote = Some(answer.clone());
                     if let Side::Uac(outgoing) = &mut dialog.side {
                         outgoing.winner = Some(at);
+                        advertised = outgoing.advertised();
                     }
                 }
-                self.tell(id, DialogEvent::Answered { answer: Box::new(AudioAnswer(answer.0)), headers });
+                self.tell(id, DialogEvent::Answered { answer: Box::new(AudioAnswer(answer.0)), headers, advertised });
                 self.cancel_forks(id, Some(26), now);
             }
         }

@@ -1,6 +1,6 @@
 //! The port the brain commands (`tandem_actors::ports::sip::SipPort`): orders with their fencing, and snapshots.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use tandem_actors::model::address::Transport;
@@ -189,36 +189,56 @@ impl Core {
             phase,
             pending: dialog.established.as_ref().and_then(|established| established.pending()),
             remote: dialog.remote.clone(),
+            advertised: match &dialog.side {
+                Side::Uas(_) => None,
+                Side::Uac(outgoing) => outgoing.advertised(),
+            },
             last_order: dialog.last_order,
         })
     }
 
     fn media_address(&mut self, toward: &MediaToward) -> MediaAddress {
-        let peer = match toward {
-            MediaToward::Peer(source) => Some((None, Transport::Udp, source.ip())),
-            MediaToward::Destination(Destination::Contact(contact)) => {
+        let peers = match toward {
+            MediaToward::Peer(source) => vec![Some((None, Transport::Udp, source.ip()))],
+            MediaToward::Destinations(all) => all.iter().map(|destination| self.peer_at(destination)).collect(),
+        };
+        let listener = |peer: &Option<(Option<ListenerId>, Transport, IpAddr)>| {
+            peer.as_ref()
+                .and_then(|(named, transport, ip)| self.listener_for(named.as_ref(), *transport, *ip))
+                // A peer over a transport or family of no listener of its own: the first one serves.
+                .unwrap_or(0)
+        };
+        let listeners: Vec<usize> = peers.iter().map(listener).collect();
+        let mut binds = listeners.iter().filter_map(|at| self.listeners.get(*at)).map(|listener| listener.local.ip());
+        let bind = match binds.next() {
+            Some(first) if binds.all(|other| other == first) => Some(first),
+            // Each is told the address of its own listener: the socket must hear at all of them.
+            Some(IpAddr::V4(_)) => Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            Some(IpAddr::V6(_)) => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+            None => None,
+        };
+        // A name not resolved yet counts as outside: the external address is the one that is reachable from both sides.
+        let toward = peers.into_iter().next().flatten().map_or(IpAddr::from([192, 0, 2, 1]), |(_, _, ip)| ip);
+        let advertise = self.advertised(listeners.first().copied().unwrap_or(0), toward).ip();
+        MediaAddress { bind: bind.unwrap_or(advertise), advertise }
+    }
+
+    /// Listener, transport and address of a destination, as far as they are known before it is sent to.
+    fn peer_at(&self, destination: &Destination) -> Option<(Option<ListenerId>, Transport, IpAddr)> {
+        match destination {
+            Destination::Contact(contact) => {
                 Some((Some(contact.listener.clone()), contact.transport, contact.source.ip()))
             }
-            MediaToward::Destination(Destination::Trunk { trunk, .. }) => {
-                self.trunk_named(trunk).and_then(|at| self.trunks.get(at)).and_then(|state| {
-                    let ip = self.known_address(&state.config.host)?;
-                    Some((state.config.listener.clone(), state.config.transport, ip))
-                })
+            Destination::Trunk { trunk, .. } => {
+                let state = self.trunk_named(trunk).and_then(|at| self.trunks.get(at))?;
+                let ip = self.known_address(&state.config.host)?;
+                Some((state.config.listener.clone(), state.config.transport, ip))
             }
-            MediaToward::Destination(Destination::Uri(uri)) => {
-                hop_of(&uri.0).and_then(|(host, _, transport)| Some((None, transport, self.known_address(&host)?)))
+            Destination::Uri(uri) => {
+                let (host, _, transport) = hop_of(&uri.0)?;
+                Some((None, transport, self.known_address(&host)?))
             }
-        };
-        let listener = peer
-            .as_ref()
-            .and_then(|(named, transport, ip)| self.listener_for(named.as_ref(), *transport, *ip))
-            // A peer over a transport or family of no listener of its own: the first one serves.
-            .unwrap_or(0);
-        // A name not resolved yet counts as outside: the external address is the one that is reachable from both sides.
-        let toward = peer.map_or(IpAddr::from([192, 0, 2, 1]), |(_, _, ip)| ip);
-        let advertise = self.advertised(listener, toward).ip();
-        let bind = self.listeners.get(listener).map_or(advertise, |listener| listener.local.ip());
-        MediaAddress { bind, advertise }
+        }
     }
 
     fn known_address(&self, host: &str) -> Option<IpAddr> {

@@ -93,12 +93,22 @@ impl Core {
     }
 
     /// Begins a client transaction.
-    pub(super) fn begin(&mut self, draft: Draft, flow: Flow, owner: Owner, proved: bool, now: Instant) -> ClientKey {
+    pub(super) fn begin(
+        &mut self,
+        mut draft: Draft,
+        flow: Flow,
+        owner: Owner,
+        proved: bool,
+        now: Instant,
+    ) -> ClientKey {
         let branch = rand::random();
         let via = self.via(flow, branch);
         let key = ClientKey { branch, cancel: false };
         match &owner {
-            Owner::Fork { dialog, fork } => self.fork_sent(*dialog, *fork, key, flow),
+            Owner::Fork { dialog, fork } => {
+                self.fork_sent(*dialog, *fork, key, flow);
+                draft.body = self.fork_offer(*dialog, *fork, flow).unwrap_or_default();
+            }
             Owner::Reinvite { dialog } => {
                 if let Some(established) = self.established_mut(*dialog) {
                     established.reinvite = Some(key);

@@ -87,10 +87,8 @@ impl State {
     fn open(&mut self) -> Result<(), Cause> {
         let toward = match &self.sip.role {
             Role::Uas(invite) => MediaToward::Peer(invite.source),
-            Role::Uac { to, .. } => match to.first() {
-                Some(first) => MediaToward::Destination(first.clone()),
-                None => return Err(Cause::offline()),
-            },
+            Role::Uac { to, .. } if to.is_empty() => return Err(Cause::offline()),
+            Role::Uac { to, .. } => MediaToward::Destinations(to.clone()),
         };
         let address = self.shell.ctx.ports.sip.media_address(toward);
         let local = self.shell.open_media(Carriage::Rtp(address.bind))?;

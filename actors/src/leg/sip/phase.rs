@@ -6,6 +6,8 @@
 //!  UAC  Calling --1xx--> Calling --2xx-------> Confirmed          any --Ended-----------------> (gone)
 //! ```
 
+use std::net::IpAddr;
+
 pub use super::types::*;
 use crate::leg::{LegOrder, LegReport};
 use crate::model::address::{AppHeaders, CallerId, MaxForwards};
@@ -150,7 +152,8 @@ impl SipState {
             (DialogPhase::Ended(cause), _) => self.dialog(DialogEvent::Ended(cause), out),
             (DialogPhase::Confirmed, SipPhase::Calling) => {
                 if let Some(answer) = remote {
-                    self.dialog(DialogEvent::Answered { answer, headers: AppHeaders::default() }, out);
+                    let (headers, advertised) = (AppHeaders::default(), snapshot.advertised);
+                    self.dialog(DialogEvent::Answered { answer, headers, advertised }, out);
                 }
             }
             (DialogPhase::Confirmed, SipPhase::Answering) => {
@@ -266,9 +269,12 @@ impl SipState {
                 self.progress = Some((status, early.is_some()));
                 out.push(SipEffect::Report(LegReport::Progress { status, early }));
             }
-            DialogEvent::Answered { answer, headers } => {
+            DialogEvent::Answered { answer, headers, advertised } => {
                 if self.phase != SipPhase::Calling {
                     return;
+                }
+                if let Some(ip) = advertised {
+                    self.move_to(ip);
                 }
                 self.headers = headers;
                 self.phase = SipPhase::Confirmed;
@@ -291,6 +297,16 @@ impl SipState {
             DialogEvent::ReofferAnswered(_) | DialogEvent::ReofferFailed(_) => {}
             DialogEvent::Info(digit) => out.push(SipEffect::Report(LegReport::Digit { digit, by_info: true })),
             DialogEvent::Ended(cause) => self.over(cause, out),
+        }
+    }
+
+    /// What we say from now on names the address that who answered was offered.
+    fn move_to(&mut self, ip: IpAddr) {
+        if let Some(rtp) = &mut self.rtp {
+            rtp.set_ip(ip);
+        }
+        if let Some(local) = &mut self.local {
+            local.0.rtp.set_ip(ip);
         }
     }
 

@@ -21,7 +21,8 @@ pub struct SipState {
     pub role: Role,
     /// Codecs allowed, in order.
     pub codecs: Vec<Codec>,
-    /// Where we receive RTP, as advertised; `None` until the media session is open.
+    /// Where we receive RTP, as advertised (to the first destination, until one has answered); `None` until the media session
+    /// is open.
     pub rtp: Option<SocketAddr>,
     /// Where it stands.
     pub phase: SipPhase,

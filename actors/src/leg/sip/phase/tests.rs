@@ -1,6 +1,6 @@
 //! The SIP leg's rules.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
 
@@ -92,7 +92,11 @@ fn answer(offer: &AudioOffer, codecs: &[Codec]) -> Box<AudioAnswer> {
 }
 
 fn snapshot(phase: DialogPhase, last_order: u64) -> DialogSnapshot {
-    DialogSnapshot { leg: None, phase, pending: None, remote: None, last_order }
+    DialogSnapshot { leg: None, phase, pending: None, remote: None, advertised: None, last_order }
+}
+
+fn picked_up(offer: &AudioOffer, advertised: Option<IpAddr>) -> DialogEvent {
+    DialogEvent::Answered { answer: answer(offer, &[Codec::Pcmu]), headers: AppHeaders::default(), advertised }
 }
 
 #[test]
@@ -176,11 +180,32 @@ fn a_pending_reinvite_is_stepped_on_resume() {
 }
 
 #[test]
+fn later_answers_name_the_address_that_who_answered_was_offered() {
+    let inside = IpAddr::from([192, 168, 1, 1]);
+    for resumed in [false, true] {
+        let (state, _) = step(uac(), SipInput::Start);
+        let offer = state.local.clone().expect("an offer");
+        let (state, _) = if resumed {
+            let mut known = snapshot(DialogPhase::Confirmed, 1);
+            known.remote = Some(Box::new(AudioOffer(answer(&offer, &[Codec::Pcmu]).0)));
+            known.advertised = Some(inside);
+            step(state, SipInput::Resume(Some(Box::new(known))))
+        } else {
+            event(state, picked_up(&offer, Some(inside)))
+        };
+        let (state, _) =
+            event(state, DialogEvent::Reoffered { request: 2, offer: Some(Box::new(phone(Direction::SendRecv))) });
+        let [SipCommand::AnswerReoffer { description, .. }] = commands(&state)[..] else { panic!("an answer") };
+        assert_eq!(description.0.rtp, SocketAddr::new(inside, 10_000));
+    }
+}
+
+#[test]
 fn an_answer_that_crosses_our_hang_up_changes_nothing() {
     let (state, _) = step(uac(), SipInput::Start);
     let offer = state.local.clone().expect("an offer");
     let (state, _) = order(state, LegOrder::End(Cause::cancelled()));
-    let answered = DialogEvent::Answered { answer: answer(&offer, &[Codec::Pcmu]), headers: AppHeaders::default() };
+    let answered = picked_up(&offer, None);
     let (state, effects) = event(state, answered);
     assert_eq!(effects, []);
     let (state, effects) = event(state, DialogEvent::Ended(Cause::hangup()));
@@ -207,7 +232,7 @@ proptest! {
                 5 => SipInput::Order(LegOrder::Answer { headers }),
                 6 => SipInput::Order(LegOrder::End(Cause::hangup())),
                 7 => SipInput::Dialog(DialogEvent::Progress { status: 180, answer: None, headers }),
-                8 => SipInput::Dialog(DialogEvent::Answered { answer: answer(&local, &[Codec::Pcmu]), headers }),
+                8 => SipInput::Dialog(picked_up(&local, None)),
                 9 => SipInput::Dialog(DialogEvent::Acked { answer: None }),
                 10 => SipInput::Dialog(DialogEvent::Reoffered { request: 1, offer: Some(Box::new(phone(Direction::SendOnly))) }),
                 11 => SipInput::Dialog(DialogEvent::Reoffered { request: 2, offer: None }),
