@@ -7,32 +7,34 @@ use tandem_actors::control::Reply;
 use tandem_actors::model::ids::SubscriberId;
 use tandem_actors::ports::store::Cdr;
 
-use crate::http::deps::{
-    AddSubscriberError, ApiKey, ApiKeys, Cdrs, HttpDeps, NewSubscriber, StoreUnavailable, Subscribers,
-};
+use crate::http::deps::{ApiKey, ApiKeys, Cdrs, HttpDeps, StoreUnavailable, Subscribers};
 use crate::http::tokens::WallClock;
 use crate::sip::{Credentials, DigestAlgorithm};
-use crate::store::{Ha1Algorithm, Store, StoreError, new_password};
+use crate::store::{Ha1Algorithm, Store, StoreError};
 use crate::telemetry::Render;
 
 /// The store behind the adapters' own traits.
 pub(super) struct Desk {
     store: Arc<Store>,
-    realm: String,
 }
 
 impl Desk {
-    pub(super) fn new(store: Arc<Store>, realm: String) -> Self {
-        Self { store, realm }
+    pub(super) fn new(store: Arc<Store>) -> Self {
+        Self { store }
     }
 
     /// All that HTTP asks of others than the brain.
-    pub(super) fn deps(self: &Arc<Self>, metrics: Render, wall: WallClock) -> HttpDeps {
-        HttpDeps { cdrs: self.clone(), subscribers: self.clone(), keys: self.clone(), metrics, wall }
+    pub(super) fn deps(
+        self: &Arc<Self>,
+        subscribers: Arc<dyn Subscribers>,
+        metrics: Render,
+        wall: WallClock,
+    ) -> HttpDeps {
+        HttpDeps { cdrs: self.clone(), subscribers, keys: self.clone(), metrics, wall }
     }
 }
 
-fn unavailable(error: StoreError) -> StoreUnavailable {
+pub(super) fn unavailable(error: StoreError) -> StoreUnavailable {
     tracing::error!(%error, source = std::error::Error::source(&error), "the store did not answer the API");
     StoreUnavailable(error.to_string())
 }
@@ -51,31 +53,6 @@ impl Cdrs for Desk {
     fn recent(&self, limit: u32) -> Reply<Result<Vec<Cdr>, StoreUnavailable>> {
         let store = Arc::clone(&self.store);
         Box::pin(async move { store.recent_cdrs(limit).await.map_err(unavailable) })
-    }
-}
-
-impl Subscribers for Desk {
-    fn list(&self) -> Reply<Result<Vec<SubscriberId>, StoreUnavailable>> {
-        let ours = self.store.subscribers().into_iter().filter(|(_, realm)| *realm == self.realm);
-        let ours = ours.map(|(subscriber, _)| subscriber).collect();
-        Box::pin(std::future::ready(Ok(ours)))
-    }
-
-    fn add(&self, subscriber: SubscriberId) -> Reply<Result<NewSubscriber, AddSubscriberError>> {
-        let (store, realm) = (Arc::clone(&self.store), self.realm.clone());
-        Box::pin(async move {
-            let password = new_password();
-            match store.add_subscriber(&subscriber, &realm, &password).await {
-                Ok(true) => Ok(NewSubscriber { subscriber, password, domain: realm }),
-                Ok(false) => Err(AddSubscriberError::Taken(format!("there is a subscriber {subscriber}"))),
-                Err(error) => Err(unavailable(error).into()),
-            }
-        })
-    }
-
-    fn remove(&self, subscriber: SubscriberId) -> Reply<Result<bool, StoreUnavailable>> {
-        let (store, realm) = (Arc::clone(&self.store), self.realm.clone());
-        Box::pin(async move { store.remove_subscriber(&subscriber, &realm).await.map_err(unavailable) })
     }
 }
 

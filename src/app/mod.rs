@@ -7,6 +7,7 @@
 //! ```
 
 mod desk;
+mod enrolment;
 mod parts;
 
 use std::sync::{Arc, mpsc};
@@ -30,6 +31,7 @@ use crate::sip::SipCore;
 use crate::store::Store;
 use crate::telemetry::Render;
 use desk::Desk;
+use enrolment::Enrolment;
 
 /// What calls that are cut off get to say good-bye.
 const GOOD_BYE: Duration = Duration::from_secs(2);
@@ -65,19 +67,20 @@ impl App {
         let wake = Arc::new(Wake::new()?);
         let engine = Engine::start(parts::media(&config), Arc::clone(&brain), ends, Arc::clone(&wake))?;
         let rtc = Rtc::start(Arc::clone(&brain), engine.clone(), control_ends, wake)?;
-        let desk = Arc::new(Desk::new(Arc::clone(&store), config.brain.domain.clone()));
+        let desk = Arc::new(Desk::new(Arc::clone(&store)));
         let sip = SipCore::start(parts::sip(&config), Arc::clone(&brain), desk.clone()).await?;
         let clients = Clients::new();
         let ports =
             Ports { sip: Arc::new(sip), rtc, media: engine.clone(), client: clients.clone(), store: store.clone() };
         let tree = Tree::start(&inbox, Arc::new(config.brain.clone()), ports, faults, wall()).await?;
         let control = tree.control();
+        let enrolment = Enrolment::start(Arc::clone(&store), config.brain.domain.clone(), tree.ctx().clone());
         let http = Http::start(
             parts::http(&config, store.token_key().bytes())?,
             Arc::clone(&control),
             brain,
             clients.clone(),
-            desk.deps(render, wall),
+            desk.deps(enrolment, render, wall),
         )
         .await?;
         Ok(Self { tree, control, engine, http, clients })

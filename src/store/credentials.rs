@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::{Row, SqliteConnection, SqlitePool};
 use subtle::{Choice, ConstantTimeEq as _};
 use tandem_actors::model::ids::SubscriberId;
+use tokio::sync::watch;
 
 /// How soon a change by another process is seen.
 const REFRESH: Duration = Duration::from_secs(2);
@@ -47,7 +48,11 @@ struct Known {
 }
 
 /// What is known now. Never prints.
-pub(super) struct Credentials(RwLock<Known>);
+pub(super) struct Credentials {
+    known: RwLock<Known>,
+    /// The version of what is known.
+    read: watch::Sender<i64>,
+}
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -57,18 +62,32 @@ impl std::fmt::Debug for Credentials {
 
 impl Credentials {
     pub(super) async fn load(pool: &SqlitePool) -> Result<Self, sqlx::Error> {
-        Ok(Self(RwLock::new(read(pool).await?)))
+        let known = read(pool).await?;
+        Ok(Self { read: watch::Sender::new(known.version), known: RwLock::new(known) })
     }
 
     pub(super) async fn reload(&self, pool: &SqlitePool) -> Result<(), sqlx::Error> {
         let known = read(pool).await?;
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = known;
+        let version = known.version;
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+        self.read.send_replace(version);
         Ok(())
+    }
+
+    /// Changes whenever they were read again.
+    pub(super) fn changes(&self) -> watch::Receiver<i64> {
+        self.read.subscribe()
     }
 
     fn known(&self) -> std::sync::RwLockReadGuard<'_, Known> {
         // Poisoning is ignored: the map is replaced whole.
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn passwords(&self, realm: &str) -> BTreeMap<SubscriberId, String> {
+        let known = self.known();
+        let ours = known.ha1.iter().filter(|((of, _), _)| of == realm);
+        ours.map(|((_, subscriber), ha1)| (subscriber.clone(), ha1.sha256.clone())).collect()
     }
 
     pub(super) fn ha1(&self, subscriber: &SubscriberId, realm: &str, algorithm: Ha1Algorithm) -> Option<String> {
@@ -181,8 +200,13 @@ pub(super) async fn delete_subscriber(
         .bind(realm)
         .execute(&mut *from)
         .await?;
+    let found = done.rows_affected() > 0;
+    if found {
+        // So that the next start does not find them. A running switch drops its own when it reads that the subscriber is gone.
+        super::rows::replace_bindings(from, subscriber, &[]).await?;
+    }
     changed(from).await?;
-    Ok(done.rows_affected() > 0)
+    Ok(found)
 }
 
 pub(super) async fn insert_api_key(into: &mut SqliteConnection, key: &str, label: &str) -> Result<(), sqlx::Error> {

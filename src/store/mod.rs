@@ -18,6 +18,7 @@ mod queue;
 mod rows;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Row, SqlitePool};
 use tandem_actors::model::ids::SubscriberId;
 use tandem_actors::ports::store::{Cdr, Record, SavedBinding, StorePort};
+use tokio::sync::watch;
 
 pub use bootstrap::{FIRST_SUBSCRIBER, FIRST_USERS, FirstCredentials, TokenKey, new_password};
 pub use credentials::Ha1Algorithm;
@@ -183,6 +185,16 @@ impl Store {
         self.credentials.subscribers()
     }
 
+    /// The SHA-256 HA1 of every subscriber of a realm: whoever's differs from what it was has another password. From memory.
+    pub fn passwords(&self, realm: &str) -> BTreeMap<SubscriberId, String> {
+        self.credentials.passwords(realm)
+    }
+
+    /// Changes whenever subscribers and keys were read again, whoever changed them; closed once the store is gone.
+    pub fn credential_changes(&self) -> watch::Receiver<i64> {
+        self.credentials.changes()
+    }
+
     /// Adds a subscriber; `false`, and nothing is changed, when there is one of that name in the realm. A running switch on
     /// the same folder sees it within 2 s.
     ///
@@ -196,7 +208,8 @@ impl Store {
         Ok(added)
     }
 
-    /// Removes a subscriber from a realm; whether there was one.
+    /// Removes a subscriber from a realm, and what is saved of its bindings; whether there was one. A running switch on the same
+    /// folder sees it within 2 s.
     ///
     /// # Errors
     /// [`StoreError::Query`].

@@ -204,6 +204,18 @@ async fn a_subscriber_added_by_another_process_is_seen_within_seconds() {
 }
 
 #[tokio::test]
+async fn the_bindings_of_a_removed_subscriber_are_not_there_at_the_next_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(folder.path()).await.expect("a store");
+    assert!(store.add_subscriber(&phone(), "tandem.test", "pass word").await.expect("a subscriber"));
+    store.record(Record::Bindings(phone(), vec![binding(&phone())]));
+    assert_eq!(store.close(Duration::from_secs(5)).await, 0);
+    let operator = Store::open(folder.path()).await.expect("a store");
+    assert!(operator.remove_subscriber(&phone(), "tandem.test").await.expect("a removal"));
+    assert!(Store::open(folder.path()).await.expect("a store").saved_bindings().is_empty());
+}
+
+#[tokio::test]
 async fn a_data_folder_that_is_a_file_is_named_with_a_remedy() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     let error = Store::open(file.path()).await.expect_err("no folder");

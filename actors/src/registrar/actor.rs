@@ -2,8 +2,9 @@
 //! core after 2 s, and the phone tries again.
 
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use ractor::rpc::CallResult;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{RegistrarMsg, bindings};
@@ -22,6 +23,17 @@ pub fn contacts(ctx: &Ctx, subscriber: &SubscriberId) -> Vec<Contact> {
     let mut live = ctx.ledger.bindings.read(subscriber, |all| bindings::expire(all, now).0).unwrap_or_default();
     live.sort_by_key(|binding| std::cmp::Reverse(binding.q));
     live.into_iter().map(|binding| binding.contact).collect()
+}
+
+/// How long [`forget`] waits.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Has every binding of these subscribers dropped. `false` when the registrar did not say in time that it is done: it may be
+/// between two incarnations, and is to be asked again.
+pub async fn forget(ctx: &Ctx, subscribers: Vec<SubscriberId>) -> bool {
+    let Some(registrar) = ctx.directory.registrar.get() else { return false };
+    let ask = |reply| RegistrarMsg::Forget { subscribers, reply }.into();
+    matches!(registrar.call(ask, Some(PATIENCE)).await, Ok(CallResult::Success(())))
 }
 
 /// The actor.
@@ -62,6 +74,12 @@ impl Actor for Registrar {
                 state.register(&request);
                 state.expire(&myself);
             }
+            RegistrarMsg::Forget { subscribers, reply } => {
+                state.forget(&subscribers);
+                state.expire(&myself);
+                // Who asked may have lost patience.
+                let _ = reply.send(());
+            }
             RegistrarMsg::Expire => {
                 state.expire(&myself);
             }
@@ -98,11 +116,22 @@ impl State {
         self.ctx.ports.sip.answer_register(request.request, outcome.answer);
     }
 
+    fn forget(&self, subscribers: &[SubscriberId]) {
+        for subscriber in subscribers {
+            if self.ctx.ledger.bindings.contains(subscriber) {
+                tracing::info!(%subscriber, "the bindings of a subscriber that was removed are dropped");
+                self.keep(subscriber, Vec::new());
+            }
+        }
+    }
+
     fn keep(&self, subscriber: &SubscriberId, bindings: Vec<SavedBinding>) {
-        if bindings.is_empty() {
-            self.ctx.ledger.bindings.remove(subscriber);
-        } else if self.ctx.ledger.bindings.put(subscriber.clone(), self.epoch, bindings.clone()).is_err() {
+        let empty = bindings.is_empty();
+        if self.ctx.ledger.bindings.put(subscriber.clone(), self.epoch, bindings.clone()).is_err() {
             return;
+        }
+        if empty {
+            self.ctx.ledger.bindings.remove(subscriber);
         }
         self.ctx.ports.store.record(Record::Bindings(subscriber.clone(), bindings));
     }

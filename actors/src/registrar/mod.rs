@@ -4,8 +4,11 @@
 mod actor;
 pub mod bindings;
 
-pub use actor::{Registrar, contacts};
+pub use actor::{Registrar, contacts, forget};
 
+use ractor::RpcReplyPort;
+
+use crate::model::ids::SubscriberId;
 use crate::ports::sip::RegisterRequest;
 
 /// What the registrar hears.
@@ -13,6 +16,13 @@ use crate::ports::sip::RegisterRequest;
 pub enum RegistrarMsg {
     /// A REGISTER whose digest was right; answered through the SIP port.
     Register(Box<RegisterRequest>),
+    /// These may not register any more, or not with the password they did: all their bindings go.
+    Forget {
+        /// Who.
+        subscribers: Vec<SubscriberId>,
+        /// Answered when it is done.
+        reply: RpcReplyPort<()>,
+    },
     /// A binding may have run out.
     Expire,
     /// Nothing: see `Faults`.

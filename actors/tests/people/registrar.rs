@@ -7,7 +7,7 @@ use tandem_actors::model::ids::{ListenerId, SubscriberId};
 use tandem_actors::model::settings::Settings;
 use tandem_actors::ports::sip::{Destination, RegisterAnswer, RegisterChange, RegisterRequest};
 use tandem_actors::ports::store::{Record, SavedBinding};
-use tandem_actors::registrar::contacts;
+use tandem_actors::registrar::{contacts, forget};
 
 const PHONE: &str = "sip:1001@192.0.2.7:5060";
 
@@ -104,4 +104,16 @@ async fn a_call_tries_contacts_in_the_order_of_their_q() {
         Destination::Trunk { .. } | Destination::Uri(_) => None,
     });
     assert_eq!(tried.collect::<Vec<_>>(), [5062, 5064, 5060].map(uri));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bindings_of_a_removed_subscriber_are_dropped_and_not_kept() {
+    let world = World::start(Settings::default()).await;
+    register(&world, 1, 3600).await;
+    let others = SubscriberId::new("1002").expect("an id");
+    assert!(forget(world.ctx(), vec![others]).await);
+    assert_eq!(contacts(world.ctx(), &desk()).len(), 1);
+    world.crash(Kind::Registrar).await;
+    assert!(forget(world.ctx(), vec![desk()]).await);
+    assert!(world.ctx().ledger.bindings.is_empty() && saved(&world).is_empty());
 }
