@@ -28,16 +28,13 @@ pub struct Pcm {
 impl Pcm {
     /// Looks for a tone that makes up at least `share` of the power: 0.6 where it should be alone, 0.1 where others speak.
     pub fn tone(&self, hz: f64, share: f64) -> Tone {
-        let (window, hop) = (self.rate * WINDOW_MS / 1000, self.rate * HOP_MS / 1000);
+        let probe = Probe::new(self.rate, hz);
         let mut hits: Vec<usize> = Vec::new();
         let mut power = 0.0;
-        if window > 0 {
-            for (index, start) in (0..self.samples.len().saturating_sub(window)).step_by(hop).enumerate() {
-                let (total, at_tone) = power_at(&self.samples[start..start + window], self.rate, hz);
-                if total > 30.0 * 30.0 && at_tone / total > share {
-                    hits.push(index);
-                    power += total;
-                }
+        for (index, window) in self.windows() {
+            if let Some(total) = probe.hears(window, share) {
+                hits.push(index);
+                power += total;
             }
         }
         let gap = hits.windows(2).map(|pair| pair[1] - pair[0] - 1).max().unwrap_or(0);
@@ -47,6 +44,37 @@ impl Pcm {
             longest_gap: Duration::from_millis((gap * HOP_MS) as u64),
             level_dbfs: 20.0 * (rms / 32768.0).max(1e-9).log10(),
         }
+    }
+
+    /// Which of these tones (Hz) are heard one after the other, each alone and for 150 ms at least; a second of silence makes two
+    /// of one.
+    pub fn sequence(&self, tones: &[u32]) -> Vec<u32> {
+        const LEAST: usize = 150 / HOP_MS;
+        const PAUSE: usize = 1000 / HOP_MS;
+        let probes: Vec<(u32, Probe)> = tones.iter().map(|&hz| (hz, Probe::new(self.rate, hz.into()))).collect();
+        // Each with the windows it was heard in, and the last of them.
+        let mut heard: Vec<(u32, usize, usize)> = Vec::new();
+        for (index, window) in self.windows() {
+            let Some(&(hz, _)) = probes.iter().find(|(_, probe)| probe.hears(window, 0.5).is_some()) else { continue };
+            match heard.last_mut() {
+                Some((same, windows, last)) if *same == hz && index - *last < PAUSE => {
+                    *windows += 1;
+                    *last = index;
+                }
+                _ => heard.push((hz, 1, index)),
+            }
+        }
+        heard.into_iter().filter(|&(_, windows, _)| windows >= LEAST).map(|(hz, ..)| hz).collect()
+    }
+
+    /// The windows of the analysis, in order.
+    fn windows(&self) -> impl Iterator<Item = (usize, &[i16])> {
+        let (window, hop) = (window(self.rate), self.rate * HOP_MS / 1000);
+        let last = if window == 0 { 0 } else { self.samples.len().saturating_sub(window) };
+        (0..last)
+            .step_by(hop.max(1))
+            .enumerate()
+            .map(move |(index, start)| (index, &self.samples[start..start + window]))
     }
 
     /// What is needed of a call's sound: the tone for at least `seconds`, and no gap above `gap_ms`.
@@ -61,21 +89,45 @@ impl Pcm {
     }
 }
 
-/// Mean square of a Hann-windowed stretch, and the part of it that lies at `hz` (both in squared sample units).
-fn power_at(samples: &[i16], rate: usize, hz: f64) -> (f64, f64) {
-    let n = samples.len() as f64;
-    let step = std::f64::consts::TAU * hz / rate as f64;
-    let (mut re, mut im, mut total) = (0.0, 0.0, 0.0);
-    for (i, &sample) in samples.iter().enumerate() {
-        let hann = 0.5 - 0.5 * (std::f64::consts::TAU * i as f64 / n).cos();
-        let x = f64::from(sample) * hann;
-        total += x * x;
-        re += x * (step * i as f64).cos();
-        im += x * (step * i as f64).sin();
+/// Samples in a window of the analysis.
+fn window(rate: usize) -> usize {
+    rate * WINDOW_MS / 1000
+}
+
+/// Looks for one tone in windows. What a window's samples are multiplied by is worked out once: stories look again and again while
+/// sound comes in, on the cores that the switch needs.
+struct Probe {
+    /// Hann's window, and the same times cosine and sine of the tone.
+    by: Vec<[f64; 3]>,
+}
+
+impl Probe {
+    fn new(rate: usize, hz: f64) -> Self {
+        let n = window(rate);
+        let step = std::f64::consts::TAU * hz / rate.max(1) as f64;
+        let by = (0..n).map(|i| {
+            let hann = 0.5 - 0.5 * (std::f64::consts::TAU * i as f64 / n as f64).cos();
+            let (sin, cos) = (step * i as f64).sin_cos();
+            [hann, hann * cos, hann * sin]
+        });
+        Self { by: by.collect() }
     }
-    // A windowed sine of amplitude A has |X| = A n / 4 and a windowed power of A^2 / 2 * 3 n / 8.
-    let amplitude = (re * re + im * im).sqrt() * 4.0 / n;
-    (total / n * 8.0 / 3.0, amplitude * amplitude / 2.0)
+
+    /// The mean square of a window in which the tone makes up more than `share` of the power, and which is no silence.
+    fn hears(&self, samples: &[i16], share: f64) -> Option<f64> {
+        let n = self.by.len() as f64;
+        let (mut re, mut im, mut total) = (0.0, 0.0, 0.0);
+        for (&sample, [hann, cos, sin]) in samples.iter().zip(&self.by) {
+            let x = f64::from(sample);
+            total += (x * hann).powi(2);
+            re += x * cos;
+            im += x * sin;
+        }
+        // A windowed sine of amplitude A has |X| = A n / 4 and a windowed power of A^2 / 2 * 3 n / 8.
+        let amplitude = (re * re + im * im).sqrt() * 4.0 / n;
+        let (total, at_tone) = (total / n * 8.0 / 3.0, amplitude * amplitude / 2.0);
+        (total > 30.0 * 30.0 && at_tone / total > share).then_some(total)
+    }
 }
 
 /// A mono WAV of a pure tone, for peers to play.
@@ -118,4 +170,16 @@ fn a_gap_in_a_tone_is_found_and_measured() {
     assert!((150..=220).contains(&tone.longest_gap.as_millis()), "{tone:?}");
     assert!(pcm.tone(1100.0, 0.1).heard.is_zero());
     assert!((tone.level_dbfs + 15.2).abs() < 1.0, "{tone:?}");
+}
+
+#[test]
+fn tones_that_follow_one_another_are_told_in_order() {
+    let rate = 8000;
+    let parts = [(440.0, 8000), (0.0, 800), (550.0, 8000), (0.0, 12000), (550.0, 2400), (880.0, 400), (330.0, 8000)];
+    let samples = parts.iter().flat_map(|&(hz, n)| {
+        (0..n).map(move |i| (8000.0 * (std::f64::consts::TAU * hz * f64::from(i) / 8000.0).sin()) as i16)
+    });
+    let pcm = Pcm { samples: samples.collect(), rate };
+    assert_eq!(pcm.sequence(&[330, 440, 550, 880]), [440, 550, 550, 330]);
+    assert!(Pcm::default().sequence(&[440]).is_empty());
 }
