@@ -40,6 +40,9 @@ fn a_browser_calls_a_desk_phone_with_the_right_caller_and_digits_both_ways() {
     phone.order("hangup", "");
     alice.ended();
     rig.quiet();
+    // Each once to the end: the end of a call comes after all its digits.
+    assert_eq!(to_phone(), "159#");
+    alice.hears_digits("26*");
     assert_eq!(rig.only_cdr()["kind"], "rtc_to_sip");
 }
 
