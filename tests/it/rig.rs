@@ -43,6 +43,8 @@ pub struct Wishes {
     pub sip_to_rtc: &'static str,
     /// Lines put under `[modes.rtc_to_sip]`.
     pub rtc_to_sip: &'static str,
+    /// Choices of the service's menu, instead of the desk at 1, the app at 2 and the lobby at 3.
+    pub choices: Option<&'static str>,
     /// Ports for RTP and RTCP, instead of 280.
     pub rtp_ports: Option<u16>,
     /// Certificate and key, PEM, of an HTTPS listener beside plain HTTP.
@@ -543,6 +545,7 @@ pub fn toml(ports: Ports, rtp: (u16, u16), pstn_port: u16, wishes: &Wishes) -> S
             address.port()
         )
     });
+    let choices = wishes.choices.unwrap_or(r#""1" = "desk", "2" = "app", "3" = "lobby""#);
     let out = if wishes.carrier.is_some() { "carrier" } else { "pstn" };
     format!(
         r#"
@@ -585,7 +588,7 @@ do = "menu"
 prompt = "menu"
 timeout_s = 4
 retries = 1
-choices = {{ "1" = "desk", "2" = "app", "3" = "lobby" }}
+choices = {{ {choices} }}
 invalid_prompt = "invalid"
 on_timeout = "bye"
 on_invalid = "bye"
