@@ -366,6 +366,11 @@ impl Rig {
         metric_sum(self.http(), name)
     }
 
+    /// Restarts of one kind of actor so far.
+    pub fn restarts(&self, kind: Kind) -> f64 {
+        self.metric_sum(&format!("tandem_actor_restarts_total{{kind=\"{kind}\"}}"))
+    }
+
     /// Waits until nothing of a call is left anywhere.
     #[track_caller]
     pub fn quiet(&self) {
