@@ -115,6 +115,13 @@ impl Baresip {
         self.events.lock().expect("its events").iter().any(|event| event["type"] == kind)
     }
 
+    /// Takes every event of a kind that is waiting: the calls they are of.
+    pub fn calls_with_event(&self, kind: &str) -> Vec<String> {
+        let mut events = self.events.lock().expect("its events");
+        let of_kind = events.extract_if(.., |event| event["type"] == kind);
+        of_kind.map(|event| event["id"].as_str().unwrap_or_else(|| panic!("no id: {event}")).to_owned()).collect()
+    }
+
     /// RTP that was sent to it, as it passed. (Its own recording is complete only when a call is over.)
     pub fn sent_to(&self, capture: &Capture) -> Stream {
         capture.filter(|packet| self.rtp_ports.contains(&packet.to.port()))

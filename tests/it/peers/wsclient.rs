@@ -28,7 +28,7 @@ a=mid:1\r\na=sendrecv\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\n";
 
 /// A connected client.
 pub struct WsClient {
-    orders: Option<mpsc::Sender<Message>>,
+    orders: Option<mpsc::Sender<Vec<Message>>>,
     frames: mpsc::Receiver<Value>,
     thread: Option<JoinHandle<()>>,
     events: VecDeque<Value>,
@@ -63,7 +63,13 @@ impl WsClient {
 
     /// Sends text as it is.
     pub fn send_raw(&mut self, text: &str) {
-        self.orders.as_ref().and_then(|orders| orders.send(Message::text(text)).ok()).expect("the socket");
+        self.send_together([text.to_owned()]);
+    }
+
+    /// Sends several frames with one write: the switch has the last before it has read the first.
+    pub fn send_together(&mut self, frames: impl IntoIterator<Item = String>) {
+        let frames = frames.into_iter().map(Message::text).collect();
+        self.orders.as_ref().and_then(|orders| orders.send(frames).ok()).expect("the socket");
     }
 
     /// Waits until the switch has closed the connection.
@@ -134,7 +140,7 @@ impl Drop for WsClient {
 }
 
 /// Carries frames until the socket or the client is gone.
-fn carry(mut socket: WebSocket<TcpStream>, orders: &mpsc::Receiver<Message>, frames: &mpsc::Sender<Value>) {
+fn carry(mut socket: WebSocket<TcpStream>, orders: &mpsc::Receiver<Vec<Message>>, frames: &mpsc::Sender<Value>) {
     loop {
         match socket.read() {
             Ok(Message::Text(text)) => {
@@ -148,11 +154,19 @@ fn carry(mut socket: WebSocket<TcpStream>, orders: &mpsc::Receiver<Message>, fra
             Err(_) => return,
         }
         loop {
-            match orders.try_recv().map(|order| socket.send(order)) {
+            match orders.try_recv().map(|frames| send(&mut socket, frames)) {
                 Ok(Ok(())) => {}
                 Err(mpsc::TryRecvError::Empty) => break,
                 Ok(Err(_)) | Err(mpsc::TryRecvError::Disconnected) => return,
             }
         }
     }
+}
+
+/// Queues all, then writes.
+fn send(socket: &mut WebSocket<TcpStream>, frames: Vec<Message>) -> Result<(), Error> {
+    for frame in frames {
+        socket.write(frame)?;
+    }
+    socket.flush()
 }
