@@ -3,6 +3,7 @@
 pub mod baresip;
 pub mod browser;
 pub mod kamailio;
+pub mod sdkapp;
 pub mod sipp;
 pub mod webphone;
 pub mod wsclient;
