@@ -371,6 +371,14 @@ impl Rig {
         self.metric_sum(&format!("tandem_actor_restarts_total{{kind=\"{kind}\"}}"))
     }
 
+    /// The ledger's rows by table, one an actor that lives.
+    pub fn rows(&self) -> Vec<String> {
+        let mut rows = self.metric_lines("tandem_ledger_rows{");
+        // The history of phone calls is kept for a while, by design.
+        rows.retain(|line| !line.contains("phone_calls"));
+        rows
+    }
+
     /// Waits until nothing of a call is left anywhere.
     #[track_caller]
     pub fn quiet(&self) {

@@ -9,12 +9,12 @@ use crate::rig::{Rig, sound};
 
 #[test]
 fn fifty_calls_at_once_hear_the_greeting_and_leave_nothing() {
-    let _sound = sound();
+    let sound = sound();
     let rig = Rig::start();
     // One call first, so that what is made once (clips, buffers) is not counted as left behind.
     rig.pstn("uac", &["-s", "9000", "-m", "1", "-d", "500"]).done(Duration::from_secs(20));
     rig.quiet();
-    let before = rig.footprint();
+    let (before, rows) = (rig.footprint(), rig.rows());
     let capture = Capture::start();
     let mut callers = rig.pstn("uac", &["-s", "9000", "-m", "50", "-l", "50", "-r", "25", "-d", "5000"]);
     until("fifty calls at once", Duration::from_secs(20), || (rig.list("/api/v1/calls").len() == 50).then_some(()));
@@ -41,4 +41,10 @@ fn fifty_calls_at_once_hear_the_greeting_and_leave_nothing() {
     });
     assert!(after.rss_kb < before.rss_kb + 24 * 1024, "memory left behind: {before:?} -> {after:?}");
     assert_eq!(rig.cdrs().len(), 51);
+    assert_eq!(rig.rows(), rows, "actors left behind");
+    // Others may measure sound meanwhile: RFC 6026's Timer L and RFC 3261's Timer J keep answered requests for 32 s.
+    drop(sound);
+    until("no transaction left behind", Duration::from_secs(45), || {
+        (rig.metric_sum("tandem_sip_transactions") == 0.0).then_some(())
+    });
 }
