@@ -20,7 +20,8 @@ impl<'a> WebPhone<'a> {
         page.wait("window.phone?.client?.state === 'online'");
         // What the page shows only for a moment is kept for the story to look at.
         page.eval(
-            "window.seen = { ended: null, digits: '' }; phone.client.on('call', ({ call }) => {
+            "window.rang = []; phone.client.on('invitation', ({ invitation }) => { rang.push(invitation.id); });
+             window.seen = { ended: null, digits: '' }; phone.client.on('call', ({ call }) => {
                window.seen = { ended: null, digits: '' };
                call.on('ended', ({ cause }) => { window.seen.ended = cause; });
                call.on('dtmf', ({ digit }) => { window.seen.digits += digit; });
@@ -44,6 +45,13 @@ impl<'a> WebPhone<'a> {
     #[track_caller]
     pub fn caller(&self) -> String {
         self.page.text("incoming-caller")
+    }
+    /// The states of what rang last, the caller's and the callee's, as `domain/invitations.md` numbers them.
+    #[track_caller]
+    pub fn invitation_state(&self) -> (u64, u64) {
+        let state = self.page.eval("phone.client.invitationState(rang.at(-1))");
+        let number = |side: &str| state[side].as_u64().unwrap_or_else(|| panic!("no state: {state}"));
+        (number("local"), number("remote"))
     }
     #[track_caller]
     pub fn accept(&self) {

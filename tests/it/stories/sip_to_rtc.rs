@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::capture::Capture;
 use crate::peers::browser::Browser;
 use crate::peers::webphone::WebPhone;
+use crate::peers::wsclient::WsClient;
 use crate::rig::{Rig, Wishes, sound};
 
 const SOON: Duration = Duration::from_secs(15);
@@ -70,7 +71,7 @@ fn the_browser_hangs_up_and_the_phone_is_free() {
 }
 
 #[test]
-fn declined_busy_and_cancelled_each_give_their_status() {
+fn declined_busy_and_cancelled_each_give_their_status_and_state() {
     let rig = Rig::start();
     let browser = Browser::start(rig.folder());
     let alice = WebPhone::open(&browser, &rig, "alice", 1100.0);
@@ -79,16 +80,21 @@ fn declined_busy_and_cancelled_each_give_their_status() {
     alice.rings();
     alice.decline();
     refused.done(SOON);
+    // REFUSED_BY_REMOTE, REFUSED.
+    assert_eq!(alice.invitation_state(), (4, 3));
 
     let mut busy = rig.pstn("uac_486", &["-s", "alice", "-m", "1"]);
     alice.rings();
     alice.say_busy();
     busy.done(SOON);
+    assert_eq!(alice.invitation_state(), (4, 3));
 
     let mut gave_up = rig.pstn("uac_cancel", &["-s", "alice", "-m", "1"]);
     alice.rings();
     gave_up.done(SOON);
     alice.page.hidden("incoming");
+    // CANCELED on both sides.
+    assert_eq!(alice.invitation_state(), (5, 5));
     rig.quiet();
     assert_eq!(rig.cdrs().len(), 3);
 }
@@ -102,11 +108,23 @@ fn an_offline_user_is_480_and_an_unknown_number_404() {
     rig.quiet();
 }
 
-/// A device that is silent, and one that rings and rings: the two ends of an invitation that take their time, side by side.
+/// A callee who is absent, a device that is silent, and one that rings and rings: the ends of an invitation that take their time,
+/// side by side.
 #[test]
-fn no_device_is_408_after_30_s_and_no_answer_480_after_60_s() {
+fn an_absent_user_and_a_silent_device_fail_after_30_s_and_no_answer_after_60_s() {
     let rig = Rig::start();
-    let (mut silent, mut ringing) = (rig.client("bob"), rig.client("carol"));
+    let (mut silent, mut ringing, mut inviting) = (rig.client("bob"), rig.client("carol"), rig.client("dave"));
+    let state = |client: &mut WsClient, invitation: &Value| {
+        let state = client.request(json!({ "type": "invite.state", "invitation": invitation }));
+        let number = |side: &str| state[side].as_u64().unwrap_or_else(|| panic!("no state: {state}"));
+        (number("local"), number("remote"))
+    };
+    let sent = inviting.request(json!({ "type": "invite", "callee": "erin", "content": "{\"Mode\":1}" }));
+    assert_eq!(sent["type"], "ok.invitation", "{sent}");
+    let to_nobody = sent["invitation"].clone();
+    let zeroth = Instant::now();
+    // SENT_TO_REMOTE, and nobody has it.
+    assert_eq!(state(&mut inviting, &to_nobody), (1, 0));
     let mut no_device = rig.pstn("uac_408", &["-s", "bob", "-m", "1"]);
     let unseen = silent.event("invitation.received", SOON)["invitation"].clone();
     let first = Instant::now();
@@ -119,23 +137,25 @@ fn no_device_is_408_after_30_s_and_no_answer_480_after_60_s() {
         assert!((took - seconds).abs() < 2.0, "after {took:.1} s, not {seconds}");
     };
 
-    no_device.done(Duration::from_secs(35));
+    // PEER_OFFLINE; FAILURE, and the callee never had it.
+    assert_eq!(inviting.event("invitation.failed", Duration::from_secs(35))["code"], 1);
+    took(zeroth, 30.0);
+    assert_eq!(state(&mut inviting, &to_nobody), (6, 0));
+
+    no_device.done(SOON);
     took(first, 30.0);
     assert!(!no_device.messages().contains("180 Ringing"), "{}", no_device.messages());
     // INVITATION_EXPIRE; FAILURE on both sides.
     assert_eq!(silent.event("invitation.failed", SOON)["code"], 3);
-    let state = silent.request(json!({ "type": "invite.state", "invitation": unseen }));
-    assert_eq!((state["local"].as_u64(), state["remote"].as_u64()), (Some(6), Some(6)), "{state}");
+    assert_eq!(state(&mut silent, &unseen), (6, 6));
     // The other call was not touched: RECEIVED_BY_REMOTE, INVITATION_RECEIVED.
-    let state = ringing.request(json!({ "type": "invite.state", "invitation": seen }));
-    assert_eq!((state["local"].as_u64(), state["remote"].as_u64()), (Some(2), Some(1)), "{state}");
+    assert_eq!(state(&mut ringing, &seen), (2, 1));
 
     no_answer.done(Duration::from_secs(35));
     took(second, 60.0);
     assert!(no_answer.messages().contains("180 Ringing"), "{}", no_answer.messages());
     assert_eq!(ringing.event("invitation.failed", SOON)["code"], 3);
-    let state = ringing.request(json!({ "type": "invite.state", "invitation": seen }));
-    assert_eq!((state["local"].as_u64(), state["remote"].as_u64()), (Some(6), Some(6)), "{state}");
+    assert_eq!(state(&mut ringing, &seen), (6, 6));
     rig.quiet();
     let mut statuses: Vec<_> = rig.cdrs().iter().filter_map(|cdr| cdr["cause"]["sip_status"].as_u64()).collect();
     statuses.sort_unstable();
