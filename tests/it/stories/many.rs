@@ -209,31 +209,49 @@ fn a_sip_number_by_passes_the_flow() {
 #[test]
 fn application_headers_travel_both_ways() {
     let rig = Rig::start();
-    // To the app: X-CusData arrives in SipData.
-    let mut bob = rig.client("bob");
-    let mut caller = rig.pstn("uac_603", &["-s", "bob", "-m", "1"]);
-    let invitation = bob.event("invitation.received", SOON);
-    let content: serde_json::Value =
-        serde_json::from_str(invitation["content"].as_str().expect("content")).expect("JSON content");
-    assert_eq!(content["Mode"], 1, "{content}");
-    let text = content.to_string();
-    for value in ["account 4711", "region 7", "shop"] {
-        assert!(text.contains(value), "{value} is not in {content}");
-    }
-    bob.request(json!({ "type": "invite.ack", "invitation": invitation["invitation"] }));
-    bob.request(json!({ "type": "invite.refuse", "invitation": invitation["invitation"] }));
-    caller.done(SOON);
-    // To SIP: the app's own, on the INVITE that SIPp checks.
-    let mut desk = rig.pstn_answers("uas_headers");
     let browser = Browser::start(rig.folder());
     let alice = WebPhone::open(&browser, &rig, "alice", 1100.0);
+    // To the app, in the invitation's content. X-Number names alice, whatever is dialled.
+    let mut caller = rig.pstn("uac_headers", &["-s", "5550000", "-m", "1"]);
+    alice.rings();
+    let content = alice.page.eval("phone.client.incoming.get(rang[0]).data");
+    assert_eq!((&content["Mode"], &content["Conference"]), (&json!(1), &json!(0)), "{content}");
+    assert!(content["ChanId"].as_str().is_some_and(|chan| !chan.is_empty()), "{content}");
+    assert!(content["XNumber"].as_str().is_some_and(|number| number.contains("alice")), "{content}");
+    let fields = [("DisplayName", "Pat"), ("SipData", "account 4711"), ("UserData", "region 7"), ("XApp", "shop")];
+    for (field, value) in fields {
+        assert_eq!(content[field], value, "{field} in {content}");
+    }
+    // What the app says in its acceptance is in our 200, which SIPp checks.
+    let response = json!({ "Mode": 1, "SipData": "back 42", "UserData": "region 8" });
+    alice.page.eval(&format!("phone.client.incoming.get(rang[0]).accept(JSON.stringify({response})).then(() => null)"));
+    alice.talks();
+    until("the ACK of that 200", SOON, || caller.messages().contains("ACK sip:").then_some(()));
+    alice.hang_up();
+    alice.ended();
+    caller.done(SOON);
+    // To SIP, on the INVITE that SIPp checks, and what its 200 says.
+    let mut desk = rig.pstn_answers("uas_headers");
+    let headers = "{ number: '1016', cus_data: 'account 4711', ar_info: 'region 7', app: 'shop' }";
+    alice.page.eval(&format!("phone.client.call('+8613800000000', {{ headers: {headers} }}).then(() => null)"));
+    alice.talks();
+    let back = json!({ "number": "1017", "cus_data": "back 42", "ar_info": "region 8", "app": "desk" });
+    assert_eq!(alice.page.eval("phone.active.headers"), back);
+    alice.hang_up();
+    alice.ended();
+    desk.done(SOON);
+    // An inviting app says the same in its content.
+    let mut desk = rig.pstn_answers("uas");
+    let content = json!({ "Mode": 1, "ChanId": "headers", "Pstn": true, "UserData": "region 7" });
     alice.page.eval(&format!(
-        "phone.client.call({}, {{ headers: {{ ar_info: 'region 7', cus_data: 'account 4711', app: 'shop' }} }}).then(() => null)",
-        json!("+8613800000000")
+        "phone.client.invite('+8613800000000', {{ content: JSON.stringify({content}) }}).then((sent) => {{
+           sent.on('accepted', ({{ media }}) => {{ window.accepted = media; }});
+         }})"
     ));
-    alice.page.wait("phone.client.calls.size === 1");
-    until("the ACK at the target", SOON, || desk.messages().contains("ACK sip:").then_some(()));
-    alice.page.eval("phone.client.calls.values().next().value.hangup()");
+    alice.page.wait("window.accepted?.state === 'talking'");
+    let invite = desk.messages();
+    assert!(invite.contains("X-ArInfo: region 7"), "{invite}");
+    alice.page.eval("accepted.hangup().then(() => null)");
     desk.done(SOON);
     rig.quiet();
 }
