@@ -223,7 +223,8 @@ fn application_headers_travel_both_ways() {
         assert_eq!(content[field], value, "{field} in {content}");
     }
     // What the app says in its acceptance is in our 200, which SIPp checks.
-    let response = json!({ "Mode": 1, "SipData": "back 42", "UserData": "region 8" });
+    let response =
+        json!({ "Mode": 1, "SipData": "back 42", "UserData": "region 8", "XNumber": "1016", "XApp": "desk" });
     alice.page.eval(&format!("phone.client.incoming.get(rang[0]).accept(JSON.stringify({response})).then(() => null)"));
     alice.talks();
     until("the ACK of that 200", SOON, || caller.messages().contains("ACK sip:").then_some(()));
@@ -242,7 +243,9 @@ fn application_headers_travel_both_ways() {
     desk.done(SOON);
     // An inviting app says the same in its content.
     let mut desk = rig.pstn_answers("uas");
-    let content = json!({ "Mode": 1, "ChanId": "headers", "Pstn": true, "UserData": "region 7" });
+    let content = json!({
+        "Mode": 1, "ChanId": "headers", "Pstn": true, "UserData": "region 7", "XNumber": "1016", "XApp": "shop",
+    });
     alice.page.eval(&format!(
         "phone.client.invite('+8613800000000', {{ content: JSON.stringify({content}) }}).then((sent) => {{
            sent.on('accepted', ({{ media }}) => {{ window.accepted = media; }});
@@ -250,7 +253,9 @@ fn application_headers_travel_both_ways() {
     ));
     alice.page.wait("window.accepted?.state === 'talking'");
     let invite = desk.messages();
-    assert!(invite.contains("X-ArInfo: region 7"), "{invite}");
+    for header in ["X-ArInfo: region 7", "X-Number: 1016", "X-App: shop"] {
+        assert!(invite.contains(header), "no {header} in {invite}");
+    }
     alice.page.eval("accepted.hangup().then(() => null)");
     desk.done(SOON);
     rig.quiet();
