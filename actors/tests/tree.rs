@@ -6,7 +6,7 @@ use std::time::Duration;
 use tandem_actors::Kind;
 use tandem_actors::control::Control;
 use tandem_actors::fakes::World;
-use tandem_actors::model::ids::{LegId, MediaId};
+use tandem_actors::model::ids::{LegId, MediaId, WorkerId};
 use tandem_actors::model::media::Digit;
 use tandem_actors::model::settings::Settings;
 use tandem_actors::ports::media::{Attachment, Carriage, MediaSpec};
@@ -132,22 +132,29 @@ async fn a_full_ring_keeps_the_order_and_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stuck_media_thread_is_replaced_and_its_plans_pushed_again_within_250_ms() {
-    let world = World::start(Settings::default()).await;
-    let a = open(&world, None);
-    let b = open(&world, Some(a));
-    world.ctx().media_attach(a, Attachment::Bridge(b));
-    world.ctx().media_attach(b, Attachment::Bridge(a));
-    world.until("they are joined", |world| world.media.session(b).unwrap().attachment == Attachment::Bridge(a)).await;
-    let worker = world.ctx().ledger.media.get(&a).unwrap().opened.worker;
+async fn a_stuck_media_thread_is_replaced_and_its_plans_pushed_again_within_150_ms_and_a_dead_one_within_50() {
+    let faults: [(fn(&World, WorkerId), u64); 2] =
+        [(|world, worker| world.media.stick(worker), 150), (|world, worker| world.media.kill(worker), 50)];
+    for (fault, limit_ms) in faults {
+        let world = World::start(Settings::default()).await;
+        let a = open(&world, None);
+        let b = open(&world, Some(a));
+        world.ctx().media_attach(a, Attachment::Bridge(b));
+        world.ctx().media_attach(b, Attachment::Bridge(a));
+        let attached = |world: &World, media| world.media.session(media).map(|session| session.attachment);
+        let joined = |world: &World| {
+            attached(world, a) == Some(Attachment::Bridge(b)) && attached(world, b) == Some(Attachment::Bridge(a))
+        };
+        world.until("they are joined", joined).await;
+        let worker = world.ctx().ledger.media.get(&a).unwrap().opened.worker;
 
-    let dead_at = tokio::time::Instant::now();
-    world.media.stick(worker);
-    world.until("the thread is replaced", |world| world.media.replaced(worker) == 1).await;
-    world.until("a is joined again", |world| world.media.session(a).unwrap().attachment == Attachment::Bridge(b)).await;
-    world.until("b is joined again", |world| world.media.session(b).unwrap().attachment == Attachment::Bridge(a)).await;
-    assert!(dead_at.elapsed() <= Duration::from_millis(250), "{:?}", dead_at.elapsed());
-    assert_eq!(world.meter.count("tandem_media_thread_replacements_total", None), 1);
+        let failed_at = tokio::time::Instant::now();
+        fault(&world, worker);
+        world.until("the thread is replaced", |world| world.media.replaced(worker) == 1).await;
+        world.until("they are joined again", joined).await;
+        assert!(failed_at.elapsed() <= Duration::from_millis(limit_ms), "{:?}", failed_at.elapsed());
+        assert_eq!(world.meter.count("tandem_media_thread_replacements_total", None), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]

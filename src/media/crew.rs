@@ -74,6 +74,10 @@ impl Worker {
         self.epoll.add(rtp.as_raw_fd(), slot.into())?;
         self.epoll.add(rtcp.as_raw_fd(), u64::from(slot) | TOKEN_RTCP)
     }
+    /// Whether its thread has not ended: what it owns is dropped when it does.
+    pub fn lives(&self) -> bool {
+        !self.commands.is_abandoned()
+    }
     fn flush(&mut self) {
         while let Some(command) = self.waiting.pop_front() {
             if let Err(rtrb::PushError::Full(command)) = self.commands.push(command) {
@@ -177,7 +181,7 @@ impl Crew {
     pub fn has_room(&mut self, worker: WorkerId) -> bool {
         self.get_mut(worker).is_some_and(|worker| {
             worker.flush();
-            worker.waiting.is_empty() && !worker.commands.is_abandoned() && worker.commands.slots() >= COMMANDS_BY_ONE
+            worker.waiting.is_empty() && worker.lives() && worker.commands.slots() >= COMMANDS_BY_ONE
         })
     }
 

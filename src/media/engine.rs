@@ -159,9 +159,10 @@ impl MediaPort for Engine {
     fn workers(&self) -> u16 {
         self.shared.lock().crew.len()
     }
-    fn heartbeat(&self, worker: WorkerId) -> u64 {
+    fn heartbeat(&self, worker: WorkerId) -> Option<u64> {
         let inner = self.shared.lock();
-        inner.crew.get(worker).map_or(0, |w| w.station.heartbeat.load(Ordering::Acquire))
+        let worker = inner.crew.get(worker).filter(|worker| worker.lives())?;
+        Some(worker.station.heartbeat.load(Ordering::Acquire))
     }
     fn replace(&self, worker: WorkerId) -> Result<(), String> {
         let mut inner = self.shared.lock();

@@ -41,6 +41,7 @@ pub struct FakeSession {
 struct Worker {
     beats: u64,
     stuck: bool,
+    dead: bool,
     full: bool,
     replaced: u32,
 }
@@ -88,6 +89,11 @@ impl FakeMedia {
     /// The thread of a worker hangs, and takes no command, until it is replaced.
     pub fn stick(&self, worker: WorkerId) {
         self.worker(worker, |worker| worker.stuck = true);
+    }
+
+    /// The thread of a worker dies, and takes no command, until it is replaced.
+    pub fn kill(&self, worker: WorkerId) {
+        self.worker(worker, |worker| worker.dead = true);
     }
 
     /// The ring of a worker is full, or no longer.
@@ -159,7 +165,7 @@ impl MediaPort for FakeMedia {
 
     fn push(&self, worker: WorkerId, command: MediaCommand) -> Result<(), MediaCommand> {
         let mut engine = lock(&self.engine);
-        if engine.workers.get(usize::from(worker.0)).is_none_or(|worker| worker.full || worker.stuck) {
+        if engine.workers.get(usize::from(worker.0)).is_none_or(|worker| worker.full || worker.stuck || worker.dead) {
             return Err(command);
         }
         engine.log.push((worker, command.clone()));
@@ -202,10 +208,10 @@ impl MediaPort for FakeMedia {
         WORKERS
     }
 
-    fn heartbeat(&self, worker: WorkerId) -> u64 {
+    fn heartbeat(&self, worker: WorkerId) -> Option<u64> {
         self.worker(worker, |worker| {
             worker.beats += u64::from(!worker.stuck);
-            worker.beats
+            (!worker.dead).then_some(worker.beats)
         })
     }
 
@@ -219,7 +225,7 @@ impl MediaPort for FakeMedia {
         }
         drop(engine);
         self.worker(id, |worker| {
-            worker.stuck = false;
+            (worker.stuck, worker.dead) = (false, false);
             worker.replaced += 1;
         });
         Ok(())

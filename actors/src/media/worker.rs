@@ -21,11 +21,11 @@ use crate::supervision::Kind;
 const BACKLOG: usize = 4096;
 /// A full ring is tried again after this; the thread drains it every tick (5 ms).
 const RETRY: Duration = Duration::from_millis(5);
-/// How often the heartbeat is read.
-const WATCH: Duration = Duration::from_millis(50);
-/// A heartbeat that stands still for this long is a dead or stuck thread. With [`WATCH`] and the time a thread takes to start,
-/// audio is back within 250 ms.
-const STUCK: Duration = Duration::from_millis(150);
+/// How often the heartbeat is read: a dead thread is replaced at the next look.
+const WATCH: Duration = Duration::from_millis(20);
+/// A heartbeat that stands still for this long, twenty ticks, is a stuck thread. With [`WATCH`] audio is back within 250 ms, though
+/// the new thread may take 100 ms to start on a machine that is busy.
+const STUCK: Duration = Duration::from_millis(100);
 
 /// What a MediaWorker hears.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ pub struct State {
     worker: WorkerId,
     backlog: VecDeque<MediaCommand>,
     retrying: bool,
-    beat: u64,
+    beat: Option<u64>,
     beat_changed: Instant,
 }
 
@@ -134,15 +134,16 @@ impl State {
         let beat = media.heartbeat(worker);
         // A thread without sessions may sleep.
         let idle = !self.ctx.ledger.media.any(|plan| plan.opened.worker == worker);
-        if beat != self.beat || idle {
+        if beat.is_some() && (beat != self.beat || idle) {
             (self.beat, self.beat_changed) = (beat, now);
             return Ok(());
         }
-        if now.saturating_duration_since(self.beat_changed) < STUCK {
+        if beat.is_some() && now.saturating_duration_since(self.beat_changed) < STUCK {
             return Ok(());
         }
         metrics::counter!("tandem_media_thread_replacements_total").increment(1);
-        tracing::error!(%worker, "a media thread stands still and is replaced");
+        let state = if beat.is_some() { "stands still" } else { "died" };
+        tracing::error!(%worker, "a media thread {state} and is replaced");
         media.replace(worker).map_err(|why| format!("no new thread for {worker}: {why}"))?;
         (self.beat, self.beat_changed) = (media.heartbeat(worker), now);
         self.replan();

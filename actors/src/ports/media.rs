@@ -30,8 +30,8 @@ pub trait MediaPort: Send + Sync + 'static {
     fn snapshot(&self, media: MediaId) -> Option<MediaSnapshot>;
     /// How many workers there are, numbered from 0.
     fn workers(&self) -> u16;
-    /// A worker's tick count: stands still when its thread is dead or stuck.
-    fn heartbeat(&self, worker: WorkerId) -> u64;
+    /// A worker's tick count: stands still while its thread is stuck; `None` once the thread is dead.
+    fn heartbeat(&self, worker: WorkerId) -> Option<u64>;
     /// Replaces a dead or stuck thread: a new one takes over the sockets, the SRTP state and the sessions' seats. The plans
     /// are then to be pushed again.
     ///

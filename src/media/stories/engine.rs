@@ -42,9 +42,9 @@ fn take_over(fault: impl FnOnce(&Engine)) {
         if n == 40 {
             let before = stage.engine.heartbeat(W);
             fault.take().expect("once")(&stage.engine);
-            // As the MediaWorker actor does: the heart stands still for 60 ms.
+            // As the MediaWorker actor does: it is dead, or its heart stands still for 100 ms.
             let mut last = (before, Instant::now());
-            while last.1.elapsed() < Duration::from_millis(60) {
+            while last.0.is_some() && last.1.elapsed() < Duration::from_millis(100) {
                 std::thread::sleep(Duration::from_millis(2));
                 let beat = stage.engine.heartbeat(W);
                 if beat != last.0 {
