@@ -9,7 +9,7 @@ use super::origin::codecs_for;
 use super::phase::{By, CallCheckpoint, CallEffect, CallInput, Party, Phase, ToFlow};
 use super::{CallMsg, Child, InvitationReport, metrics, release};
 use crate::client::ClientMsg;
-use crate::client::protocol::Event;
+use crate::client::protocol::{Event, MAX_CONTENT};
 use crate::control::PhoneCallState;
 use crate::ctx::Ctx;
 use crate::envelope::Envelope;
@@ -22,7 +22,6 @@ use crate::invitation::{
 };
 use crate::leg::rtc::phase::RtcState;
 use crate::leg::{LegCheckpoint, LegEnd, LegMsg, LegReport, LegSide, RtcLeg, SipLeg};
-use crate::model::address::AppHeaders;
 use crate::model::cause::{Blame, Cause};
 use crate::model::ids::{CallId, Epoch, InvitationId, LegId, ServiceId, UserId};
 use crate::ports::rtc::Sdp;
@@ -380,14 +379,20 @@ impl State {
         let shown = if from.display.is_empty() { &from.number } else { &from.display };
         let headers = &self.call.headers;
         let sip_data = headers.cus_data.as_deref().unwrap_or_default();
-        let content = Content::for_sip_call(&self.call.call.to_string(), shown, sip_data);
+        let content = |sip_data| Content::for_sip_call(&self.call.call.to_string(), shown, sip_data);
+        // What the caller's side may say at length must fit into a content: the longest is left out first.
+        let contents = [Content::with_headers(content(sip_data), headers), content(sip_data), content("")];
+        let fits = contents.into_iter().find(|content| content.len() <= MAX_CONTENT);
+        if fits.as_ref().is_none_or(|content| content.len() < sip_data.len()) {
+            tracing::warn!(call = %self.call.call, "the caller's headers are too long for an invitation and were left out");
+        }
         invitation::begin(
             &self.ctx,
             NewInvitation {
                 invitation,
                 caller: InvitationCaller::Call { call: self.call.call, shown: from.number.clone() },
                 callee: user,
-                content: with_headers(content, headers),
+                content: fits.unwrap_or_default(),
                 channel: String::new(),
                 call: Some(self.call.call),
                 offline_wait: self.ctx.settings.sip_to_rtc.offline_wait,
@@ -438,17 +443,6 @@ impl CallCheckpoint {
     }
 }
 
-/// The other application headers of the caller, as fields of the content: `UserData` is X-ArInfo, as it is the other way.
-fn with_headers(content: String, headers: &AppHeaders) -> String {
-    let Ok(serde_json::Value::Object(mut fields)) = serde_json::from_str(&content) else { return content };
-    for (name, header) in [("UserData", &headers.ar_info), ("XNumber", &headers.number), ("XApp", &headers.app)] {
-        if let Some(text) = header {
-            fields.insert(name.into(), text.as_str().into());
-        }
-    }
-    serde_json::Value::Object(fields).to_string()
-}
-
 /// What an invitation of ours would report now; `None` while there is nothing to report.
 fn standing(row: &InvitationCheckpoint) -> Option<InvitationReport> {
     match row.phase.local {
@@ -456,7 +450,16 @@ fn standing(row: &InvitationCheckpoint) -> Option<InvitationReport> {
         LocalState::ReceivedByRemote => Some(InvitationReport::Received),
         LocalState::AcceptedByRemote => match row.callee {
             Callee::Devices { answered_by: Some(client), .. } => {
-                Some(InvitationReport::Accepted { client, response: String::new(), sdp: row.sdp.clone() })
+                let response = row.outbox.iter().find_map(|out| match out {
+                    Outgoing::Caller(LocalCallback::Accepted(response)) => Some(response.clone()),
+                    Outgoing::Caller(_)
+                    | Outgoing::Device(..)
+                    | Outgoing::Elsewhere(_)
+                    | Outgoing::Dial(_)
+                    | Outgoing::HangUp(..) => None,
+                });
+                let response = response.unwrap_or_default();
+                Some(InvitationReport::Accepted { client, response, sdp: row.sdp.clone() })
             }
             Callee::Devices { answered_by: None, .. } | Callee::Number(_) => None,
         },

@@ -6,12 +6,17 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::model::address::AppHeaders;
+
 /// The refusal of a number or service whose content is not JSON. The spelling is what clients compare with.
 pub const REFUSED_NOT_JSON: &str = "unkown";
 /// The refusal of a channel that is bridged already.
 pub const REFUSED_JOINED: &str = "joined";
 /// The refusal of a busy callee.
 pub const REFUSED_BUSY: &str = "busy";
+
+const X_NUMBER: &str = "XNumber";
+const X_APP: &str = "XApp";
 
 /// The content is not a JSON object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +74,30 @@ impl Content {
             other: Map::new(),
         };
         Ok(Self { other: fields, ..read })
+    }
+
+    /// What travels to the SIP side: UserData as X-ArInfo, SipData as X-CusData where it is not the caller id, and `XNumber` and
+    /// `XApp` as they are called when they come the other way ([`Content::with_headers`]).
+    pub fn headers(&self) -> AppHeaders {
+        let given = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let other = |name: &str| self.other.get(name).and_then(|value| given(&text_of(value)));
+        AppHeaders {
+            number: other(X_NUMBER),
+            cus_data: if self.shown_number().is_some() { None } else { given(&self.sip_data) },
+            ar_info: given(&self.user_data),
+            app: other(X_APP),
+        }
+    }
+
+    /// Adds what came from the SIP side to a content of ours: what [`Content::headers`] reads.
+    pub fn with_headers(content: String, headers: &AppHeaders) -> String {
+        let Ok(Value::Object(mut fields)) = serde_json::from_str(&content) else { return content };
+        for (name, header) in [("UserData", &headers.ar_info), (X_NUMBER, &headers.number), (X_APP, &headers.app)] {
+            if let Some(text) = header {
+                fields.insert(name.into(), text.as_str().into());
+            }
+        }
+        Value::Object(fields).to_string()
     }
 
     /// The caller id the app asks for: SipData, where that is plain text rather than JSON.
@@ -176,6 +205,16 @@ mod tests {
         }
         assert_eq!(read(r#"{"SipData":"02112345"}"#).sip_number, None);
         assert_eq!(read(r#"{"SipNumber":""}"#).sip_number, None);
+    }
+
+    #[test]
+    fn headers_of_the_sip_side_are_read_as_they_were_written() {
+        let text = |text: &str| Some(text.to_owned());
+        let headers = AppHeaders { number: text("<sip:7@a>"), cus_data: None, ar_info: text("vip"), app: text("shop") };
+        let content = Content::with_headers(Content::for_sip_call("room", "1001", ""), &headers);
+        assert_eq!(read(&content).headers(), headers);
+        assert_eq!(read(r#"{"SipData":"{\"order\":7}"}"#).headers().cus_data, text(r#"{"order":7}"#));
+        assert_eq!(read(r#"{"SipData":"02112345"}"#).headers().cus_data, None, "that is the caller id");
     }
 
     #[test]

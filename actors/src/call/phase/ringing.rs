@@ -8,6 +8,7 @@ use crate::client::protocol::Event;
 use crate::invitation::content::Content;
 use crate::invitation::{CallOutcome, cause_of};
 use crate::leg::LegOrder;
+use crate::model::address::AppHeaders;
 use crate::model::cause::Cause;
 use crate::model::ids::InvitationId;
 use crate::model::media::Codec;
@@ -187,9 +188,8 @@ impl CallCheckpoint {
                 self.invitation = None;
                 // What the app says in its acceptance travels in our 200.
                 if let Ok(said) = Content::parse(&response) {
-                    let given = |text: String| Some(text).filter(|text| !text.is_empty());
-                    self.answer_headers.ar_info = given(said.user_data);
-                    self.answer_headers.cus_data = given(said.sip_data);
+                    let cus_data = Some(said.sip_data.clone()).filter(|data| !data.is_empty());
+                    self.answer_headers = AppHeaders { cus_data, ..said.headers() };
                 }
                 let Phase::Ringing(ringing) = &mut self.phase else { return };
                 ringing.until = None;
