@@ -36,6 +36,10 @@ pub fn incoming(ctx: &Ctx, invite: IncomingInvite) -> NewCall {
         SipOrigin::Subscriber(_) | SipOrigin::Anonymous => ctx.settings.sip_codecs.clone(),
     };
     let mut new = blank(ctx, call, kind(&goal, CallKind::SipToRtc, CallKind::SipToSip));
+    if let Some(Err(error)) = invite.offer.as_ref().map(|offer| offer.answerable(&codecs)) {
+        // Nobody is rung for a call that cannot be heard.
+        goal = goal.and(Err(Cause::not_acceptable(error.to_string())));
+    }
     if let SipOrigin::Trunk(trunk) = &invite.origin {
         if trunk::admit(ctx, trunk, call) {
             new.lines.push(trunk.clone());
@@ -113,10 +117,7 @@ pub fn from_invitation(ctx: &Ctx, invited: InvitedCall) -> NewCall {
     if let Some(number) = content.shown_number() {
         new.from.number = number.to_owned();
     }
-    new.headers = AppHeaders {
-        ar_info: Some(content.user_data.clone()).filter(|data| !data.is_empty()),
-        ..AppHeaders::default()
-    };
+    new.headers = content.headers();
     let is_service = matches!(new.goal, Ok(Target::Service(_)));
     new.invited = Some(Invited {
         invitation,

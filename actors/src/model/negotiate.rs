@@ -218,6 +218,22 @@ impl AudioOffer {
         })
     }
 
+    /// Whether this offer can be answered over plain RTP with these codecs: asked before anybody is rung for it.
+    ///
+    /// # Errors
+    /// As [`AudioOffer::answer`].
+    pub fn answerable(&self, codecs: &[Codec]) -> Result<(), NegotiateError> {
+        let ours = Capabilities {
+            codecs: codecs.to_vec(),
+            rtp: SocketAddr::from(([0, 0, 0, 0], 0)),
+            direction: Direction::SendRecv,
+            session_id: 0,
+            session_version: 0,
+            dtls: None,
+        };
+        self.answer(&ours).map(drop)
+    }
+
     /// Answers this offer. The first codec of *ours* that the offer has is the one we send, and it is listed first; all
     /// others in common follow, so that the peer may switch without a re-offer (RFC 3264 §6.1: the offer's payload types
     /// are kept).

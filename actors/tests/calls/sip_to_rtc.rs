@@ -210,3 +210,19 @@ async fn application_headers_travel_into_the_content_and_back_in_the_200() {
     world.sip.end(dialog, Cause::hangup());
     nothing_left(&world).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_offer_that_cannot_be_answered_is_488_and_rings_nobody() {
+    let world = world().await;
+    let alice = login(&world, "alice").await;
+    let mut invite = FakeSip::invite_from(SipOrigin::Subscriber(subscriber("1002")), "1002", "alice");
+    if let Some(offer) = &mut invite.offer {
+        offer.0.codecs.clear();
+    }
+    let dialog = world.sip.incoming(invite);
+    world.until("it is refused", |world| statuses(world, dialog) == [488]).await;
+    let warning = |order| if let SipCommand::Reject { warning, .. } = order { warning } else { None };
+    assert_eq!(world.sip.orders_of(dialog).into_iter().find_map(warning), Some(305));
+    nothing_left(&world).await;
+    assert!(world.client.events(alice).is_empty());
+}

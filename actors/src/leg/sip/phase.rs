@@ -191,6 +191,13 @@ impl SipState {
                 }
             }
             LegOrder::Offer(_) => {}
+            LegOrder::End(cause) if self.phase == SipPhase::Offered && cause.status == 488 => {
+                // The call saw that the offer cannot be answered; the core says why in a Warning.
+                let error = self.offered().and_then(|offer| offer.answerable(&self.codecs).err());
+                let warning = error.map(|error| error.warning());
+                self.command(SipCommand::Reject { cause: cause.clone(), warning }, out);
+                self.ending(cause, out);
+            }
             LegOrder::End(cause) => match self.phase {
                 SipPhase::Offered | SipPhase::Answering | SipPhase::Calling | SipPhase::Confirmed => {
                     self.end(cause, out);
