@@ -124,3 +124,27 @@ async fn a_conference_invitation_brings_the_phone_into_the_room() {
     world.client.lose(alice);
     nothing_left(&world).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_at_once_or_in_a_crash_of_the_room_is_not_in_it() {
+    for (kind, early) in
+        [(Kind::Room, false), (Kind::RoomSupervisor, false), (Kind::Room, true), (Kind::RoomSupervisor, true)]
+    {
+        let world = world().await;
+        let (alice, bob) = (login(&world, "alice").await, login(&world, "bob").await);
+        join(&world, bob).await;
+        world.until("bob is in", |world| participants(world, bob) == ["bob"]).await;
+        let call = join(&world, alice).await;
+        if !early {
+            world.until("alice is in", |world| participants(world, bob) == ["bob", "alice"]).await;
+        }
+        world.client.request(alice, Request::Hangup { call });
+        world.tree.crash(kind);
+        world.until("alice's end", |world| ended(world, alice, call).is_some()).await;
+        world.pass(Duration::from_secs(5)).await;
+        let members = world.ctx().rooms().remove(0).participants;
+        assert_eq!(members.iter().map(|member| member.party.as_str()).collect::<Vec<_>>(), ["bob"], "{kind} {early}");
+        world.client.lose(bob);
+        nothing_left(&world).await;
+    }
+}
