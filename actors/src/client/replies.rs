@@ -93,6 +93,11 @@ impl Replies {
         again
     }
 
+    /// Whether an answer to the request of this id is awaited.
+    pub fn asks(&self, request: &str) -> bool {
+        self.0.iter().any(|owed| owed.request == request && matches!(owed.state, State::Asked(..)))
+    }
+
     /// Whether an invitation's answer is awaited.
     pub fn is_waiting(&self) -> bool {
         self.0.iter().any(|owed| matches!(owed.state, State::Asked(..)))

@@ -136,6 +136,10 @@ fn ask(
         row.replies.ready(request, super::not_found());
         return None;
     }
+    if row.replies.asks(&request) {
+        row.replies.ready(request, refuse(ErrorCode::Conflict, "a request with this id waits for its reply"));
+        return None;
+    }
     let question = Question { invitation, action };
     row.replies.asked(request.clone(), question.clone(), now);
     Some(Order::Ask(request, question))

@@ -192,7 +192,8 @@ impl State {
         if !allowed {
             return not_found();
         }
-        if let Some(code) = self.record.answer_given(client, request) {
+        let word = action.word();
+        if let Some(code) = self.record.answer_given(client, request, word) {
             return answer_of(code);
         }
         let (input, offer) = match action {
@@ -212,7 +213,7 @@ impl State {
             if code == ApiCode::Ok && offer.is_some() {
                 record.sdp = offer;
             }
-            record.remember(client, request, code);
+            record.remember(client, request, word, code);
             (record, code)
         }))
     }

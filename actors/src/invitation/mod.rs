@@ -136,6 +136,20 @@ pub enum InvitationAction {
     State,
 }
 
+impl InvitationAction {
+    /// Its name.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Ack => "ack",
+            Self::Accept { .. } => "accept",
+            Self::Refuse { .. } => "refuse",
+            Self::Cancel { .. } => "cancel",
+            Self::AcceptHeard => "accept_heard",
+            Self::State => "state",
+        }
+    }
+}
+
 /// Names of the metrics of invitations.
 pub fn describe() {
     metrics::describe_counter!("tandem_invitations_total", "Invitations sent");

@@ -63,6 +63,8 @@ pub enum Callee {
 struct Answer {
     client: ClientId,
     request: String,
+    /// What was asked: an `id` that an app uses twice is no question asked twice.
+    action: String,
     code: ApiCode,
 }
 
@@ -137,16 +139,17 @@ impl InvitationCheckpoint {
     }
 
     /// The answer that was given to this very request.
-    pub fn answer_given(&self, client: ClientId, request: &str) -> Option<ApiCode> {
-        self.answers.iter().find(|a| a.client == client && a.request == request).map(|a| a.code)
+    pub fn answer_given(&self, client: ClientId, request: &str, action: &str) -> Option<ApiCode> {
+        let same = |a: &&Answer| a.client == client && a.request == request && a.action == action;
+        self.answers.iter().find(same).map(|a| a.code)
     }
 
     /// Remembers an answer.
-    pub fn remember(&mut self, client: ClientId, request: &str, code: ApiCode) {
+    pub fn remember(&mut self, client: ClientId, request: &str, action: &str, code: ApiCode) {
         if self.answers.len() >= KEPT_ANSWERS {
             self.answers.remove(0);
         }
-        self.answers.push(Answer { client, request: request.to_owned(), code });
+        self.answers.push(Answer { client, request: request.to_owned(), action: action.to_owned(), code });
     }
 
     /// Steps both machines; `by` is the device that caused it. What must be heard is added to the outbox.
@@ -334,9 +337,10 @@ mod tests {
     #[test]
     fn a_request_that_comes_again_is_answered_the_same() {
         let mut record = sent(by_alice(), None);
-        record.remember(ClientId(1), "7", ApiCode::Ok);
-        assert_eq!(record.answer_given(ClientId(1), "7"), Some(ApiCode::Ok));
-        assert_eq!(record.answer_given(ClientId(2), "7"), None);
+        record.remember(ClientId(1), "7", "ack", ApiCode::Ok);
+        assert_eq!(record.answer_given(ClientId(1), "7", "ack"), Some(ApiCode::Ok));
+        assert_eq!(record.answer_given(ClientId(2), "7", "ack"), None);
+        assert_eq!(record.answer_given(ClientId(1), "7", "accept"), None, "another question under the same id");
     }
 
     #[test]
