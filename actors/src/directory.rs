@@ -337,6 +337,13 @@ impl Directory {
         sent
     }
 
+    /// Posts to a leg of either kind. One that is over has no use for it.
+    pub fn post_leg(&self, leg: &LegId, msg: LegMsg) {
+        if let Err(msg) = self.sip_legs.post(leg, msg) {
+            let _ = self.rtc_legs.post(leg, msg);
+        }
+    }
+
     /// Arms every live actor of a kind and pokes it; how many were hit. For [`Kind::Root`] and [`Kind::MediaThread`], which
     /// are no entries here, nothing.
     pub fn crash(&self, kind: Kind, faults: &Faults) -> usize {

@@ -17,7 +17,7 @@ use crate::ports::Brain;
 use crate::ports::client::ClientInput;
 use crate::ports::media::{MediaEvent, MediaEventKind};
 use crate::ports::rtc::RtcEvent;
-use crate::ports::sip::SipEvent;
+use crate::ports::sip::{DialogEvent, SipEvent};
 use crate::registrar::RegistrarMsg;
 use crate::trunk::TrunkMsg;
 
@@ -50,6 +50,9 @@ impl Brain for Inbox {
             SipEvent::Incoming(invite) => {
                 directory.call_supervisor.post(CallSupervisorMsg::Incoming(invite));
             }
+            SipEvent::Dialog { leg, dialog: _, event: event @ DialogEvent::Info(_) } => {
+                directory.post_leg(&leg, LegMsg::Sip(event));
+            }
             SipEvent::Dialog { leg, dialog: _, event } => {
                 directory.sip_legs.cast(&leg, LegMsg::Sip(event));
             }
@@ -76,10 +79,11 @@ impl Brain for Inbox {
         match event.kind {
             MediaEventKind::Played(token) | MediaEventKind::NoClip(token) => ctx.media_played(event.media, token),
             MediaEventKind::Fenced(token) => ctx.media_fenced(event.media, token),
-            MediaEventKind::FirstPacket(_)
-            | MediaEventKind::Digit { .. }
-            | MediaEventKind::Silent
-            | MediaEventKind::Failed => {}
+            MediaEventKind::Digit { .. } => {
+                ctx.directory.post_leg(&event.leg, LegMsg::Media(event.kind));
+                return;
+            }
+            MediaEventKind::FirstPacket(_) | MediaEventKind::Silent | MediaEventKind::Failed => {}
         }
         ctx.directory.cast_leg(&event.leg, LegMsg::Media(event.kind));
     }

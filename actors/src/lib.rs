@@ -29,10 +29,10 @@
 //! 3. **The epoch is a fencing token.** Each incarnation is epoch + 1; commits and commands carry it; older ones are refused
 //!    and counted.
 //! 4. **Resume is level-triggered.** A restarted actor asks each port for a snapshot and steps the difference. It never waits
-//!    for an event that may already have passed. Casts are never replayed. Only requests that somebody holds are delivered again:
-//!    an INVITE, a re-INVITE and an UPDATE by the SIP core, a client's request by the ClientSupervisor. The holder counts
-//!    ([`ports::Deliveries`]) and after the second crash answers 500 (`internal`) itself. A REST order is held by nobody: who
-//!    gave it is told at once that it was lost, and may give it again.
+//!    for an event that may already have passed. Casts are never replayed. Requests that somebody holds are delivered again: an
+//!    INVITE, a re-INVITE and an UPDATE by the SIP core, a client's request by [`client::inputs`]. The holder counts
+//!    ([`ports::Deliveries`]) and after the second crash answers 500 (`internal`) itself. What nobody holds and no snapshot tells
+//!    of is *posted* ([`directory`]), not cast: what apps and the API order, what apps are told, what supervisors are asked, digits.
 //!
 //! # What survives
 //! | dies | survives in |
@@ -43,9 +43,10 @@
 //! | the peer's actor | ICE, DTLS and SRTP keys in the `rtc-ctl` and media threads |
 //! | a MediaWorker | sockets, codecs, jitter buffers in its thread; the plans in the ledger |
 //! | a media thread | the plans in the ledger, each session's seat in the engine |
+//! | any actor, with its mailbox | what was posted to it, in the directory |
 //! | the process | what the store keeps: CDRs and bindings |
 //!
-//! Mailboxes are lost by design.
+//! What was only cast is lost with a mailbox, by design.
 //!
 //! # Where to read on
 //! [`supervision`] for how restarts work, [`call`] for what a call is, [`ports`] for the world as the brain sees it, [`tree`]

@@ -19,6 +19,7 @@ pub use sip::SipLeg;
 
 use serde::{Deserialize, Serialize};
 
+use crate::directory::Mail;
 use crate::model::address::AppHeaders;
 use crate::model::cause::Cause;
 use crate::model::ids::{CallId, LegId, MediaId};
@@ -42,8 +43,16 @@ pub enum LegMsg {
     Media(MediaEventKind),
     /// Something took too long.
     Overdue(Overdue),
+    /// Something is posted: a digit, which no snapshot tells of.
+    Posted,
     /// Nothing: makes an armed fault fire.
     Poke,
+}
+
+impl Mail for LegMsg {
+    fn posted() -> Self {
+        Self::Posted
+    }
 }
 
 /// What may take too long.

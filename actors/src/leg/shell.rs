@@ -112,7 +112,14 @@ impl Shell {
 
     pub fn report(&self, report: LegReport) {
         let LegCheckpoint { call, leg, .. } = self.checkpoint;
-        self.ctx.directory.calls.cast(&call, CallMsg::Leg { leg, report });
+        let is_digit = matches!(report, LegReport::Digit { .. });
+        let report = CallMsg::Leg { leg, report };
+        if is_digit {
+            // Said once, unlike all others: those a call that is back hears again from its legs.
+            let _ = self.ctx.directory.calls.post(&call, report);
+        } else {
+            self.ctx.directory.calls.cast(&call, report);
+        }
     }
 
     /// Commits the end and reports it. The row stays until the call has heard it.

@@ -4,6 +4,7 @@ mod crashes;
 mod endurance;
 mod hops;
 mod ivr;
+mod posted;
 mod redelivery;
 mod rooms;
 mod rtc_to_sip;

@@ -16,7 +16,7 @@ fn event(n: u64) -> Event {
 }
 
 fn say(world: &World, client: ClientId, event: Event) {
-    assert!(world.ctx().directory.clients.cast(&client, tandem_actors::client::ClientMsg::Emit(event)));
+    assert!(world.ctx().directory.clients.post(&client, tandem_actors::client::ClientMsg::Emit(event)).is_ok());
 }
 
 async fn resume(world: &World, name: &str, from: (ClientId, u64)) -> (ClientId, bool) {
@@ -234,4 +234,40 @@ async fn a_draining_switch_sends_away_who_is_in_no_call_and_takes_nobody() {
     let bob = world.client.connect(&user("bob"), None);
     let reply = world.find("a reply", |world| world.client.reply(bob, "login")).await;
     assert!(matches!(reply, Reply::Error { code: ErrorCode::Unavailable, .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_of_presence_while_the_supervisor_is_down_is_told_once() {
+    let world = World::start(Settings::default()).await;
+    let (alice, bob) = (log_in(&world, "alice").await, log_in(&world, "bob").await);
+    ask(&world, alice, Request::PresenceSubscribe { users: vec![user("bob")] }).await;
+    world.tree.crash(Kind::ClientSupervisor);
+    world.client.request(bob, Request::Logout {});
+    let gone = Event::PresenceChanged(PresenceOf { user: user("bob"), state: 2 });
+    world.until("alice hears it", |world| world.client.events(alice).contains(&gone)).await;
+    pass_awake(&world, &[alice], MS(3_000)).await;
+    assert_eq!(world.client.events(alice), [gone]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_in_a_crash_of_the_supervisor_are_answered_in_order() {
+    let world = World::start(Settings::default()).await;
+    let alice = log_in(&world, "alice").await;
+    let mut requests = vec![world.client.request(alice, Request::Ping {})];
+    world.tree.crash(Kind::ClientSupervisor);
+    requests.extend((0..5).map(|_| world.client.request(alice, Request::Ping {})));
+    let replies = |world: &World| -> Vec<String> {
+        let re = |frame: tandem_actors::client::protocol::Frame| match frame.body {
+            Body::Reply { re, .. } => Some(re).filter(|re| re != "login"),
+            Body::Event { .. } => None,
+        };
+        world.client.frames(alice).into_iter().filter_map(re).collect()
+    };
+    world.until("every reply", |world| replies(world) == requests).await;
+    // A socket that takes the connection up in the crash carries it.
+    world.client.lose(alice);
+    world.tree.crash(Kind::ClientSupervisor);
+    let (socket, resumed) = resume(&world, "alice", (alice, 0)).await;
+    assert!(resumed);
+    assert!(matches!(ask(&world, socket, Request::Ping {}).await, Reply::Done {}));
 }

@@ -34,12 +34,20 @@ impl Actor for RtcLeg {
             return Err("the leg is not an RTC leg".into());
         };
         me.cast(LegMsg::Begin)?;
-        shell.ctx.directory.rtc_legs.set(leg, me);
+        shell.ctx.directory.rtc_legs.enter(leg, me);
         Ok(State { shell, rtc: *rtc })
     }
 
     async fn handle(&self, me: ActorRef<LegMsg>, msg: LegMsg, state: &mut State) -> Result<(), ActorProcessingErr> {
         state.shell.ctx.faults.check(Kind::RtcLeg, &state.shell.checkpoint.leg);
+        let msg = match msg {
+            LegMsg::Posted => match state.shell.ctx.directory.rtc_legs.take(&state.shell.checkpoint.leg) {
+                Some(msg) => msg,
+                // An earlier nudge took it.
+                None => return Ok(()),
+            },
+            msg => msg,
+        };
         match msg {
             LegMsg::Begin => state.begin(&me),
             LegMsg::Order(order) => state.step(&me, RtcInput::Order(order)),
@@ -50,7 +58,7 @@ impl Actor for RtcLeg {
                 }
             }
             LegMsg::Overdue(Overdue::Browser(wait)) => state.step(&me, RtcInput::Overdue(wait)),
-            LegMsg::Sip(_) | LegMsg::Overdue(Overdue::Wire) | LegMsg::Poke => {}
+            LegMsg::Sip(_) | LegMsg::Overdue(Overdue::Wire) | LegMsg::Posted | LegMsg::Poke => {}
         }
         Ok(())
     }
@@ -76,6 +84,11 @@ impl State {
             RtcInput::Resume(self.shell.ctx.ports.rtc.snapshot(self.rtc.peer))
         };
         self.step(me, input);
+    }
+
+    fn emit(&self, event: Event) {
+        // An app that is gone has nothing to hear.
+        let _ = self.shell.ctx.directory.clients.post(&self.rtc.client, ClientMsg::Emit(event));
     }
 
     fn step(&mut self, me: &ActorRef<LegMsg>, input: RtcInput) {
@@ -106,11 +119,7 @@ impl State {
                 }
                 RtcEffect::Answer(sdp) => {
                     let call = self.shell.checkpoint.call;
-                    self.shell
-                        .ctx
-                        .directory
-                        .clients
-                        .cast(&self.rtc.client, ClientMsg::Emit(Event::MediaAnswer { call, sdp }));
+                    self.emit(Event::MediaAnswer { call, sdp });
                 }
                 RtcEffect::Wait(wait, after) => {
                     me.send_after(after, move || LegMsg::Overdue(Overdue::Browser(wait)));

@@ -41,12 +41,20 @@ impl Actor for SipLeg {
             return Err("the leg is not a SIP leg".into());
         };
         me.cast(LegMsg::Begin)?;
-        shell.ctx.directory.sip_legs.set(leg, me);
+        shell.ctx.directory.sip_legs.enter(leg, me);
         Ok(State { shell, sip: *sip })
     }
 
     async fn handle(&self, me: ActorRef<LegMsg>, msg: LegMsg, state: &mut State) -> Result<(), ActorProcessingErr> {
         state.shell.ctx.faults.check(Kind::SipLeg, &state.shell.checkpoint.leg);
+        let msg = match msg {
+            LegMsg::Posted => match state.shell.ctx.directory.sip_legs.take(&state.shell.checkpoint.leg) {
+                Some(msg) => msg,
+                // An earlier nudge took it.
+                None => return Ok(()),
+            },
+            msg => msg,
+        };
         match msg {
             LegMsg::Begin => state.begin(&me),
             LegMsg::Order(order) => state.step(&me, SipInput::Order(order)),
@@ -57,7 +65,7 @@ impl Actor for SipLeg {
                 }
             }
             LegMsg::Overdue(Overdue::Wire) => state.step(&me, SipInput::Overdue),
-            LegMsg::Rtc(_) | LegMsg::Overdue(Overdue::Browser(_)) | LegMsg::Poke => {}
+            LegMsg::Rtc(_) | LegMsg::Overdue(Overdue::Browser(_)) | LegMsg::Posted | LegMsg::Poke => {}
         }
         Ok(())
     }
