@@ -235,6 +235,7 @@ impl State {
             Event::InvitationReceived { call: None, .. }
             | Event::InvitationReceivedByPeer { .. }
             | Event::MediaAnswer { .. }
+            | Event::MediaRefused { .. }
             | Event::CallProgress { .. }
             | Event::CallAnswered { .. }
             | Event::CallHeld { .. }

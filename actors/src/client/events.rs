@@ -96,6 +96,7 @@ pub fn callback_kind(event: &Event) -> Option<(InvitationId, CallbackKind)> {
         Event::InvitationFailed { invitation, .. } => Some((*invitation, CallbackKind::Failed)),
         Event::InvitationAnsweredElsewhere { invitation } => Some((*invitation, CallbackKind::Elsewhere)),
         Event::MediaAnswer { .. }
+        | Event::MediaRefused { .. }
         | Event::CallProgress { .. }
         | Event::CallAnswered { .. }
         | Event::CallHeld { .. }

@@ -388,6 +388,14 @@ pub enum Event {
         /// The answer.
         sdp: Sdp,
     },
+    /// A WebRTC offer for a call whose media is up cannot be answered: what was agreed before stands.
+    #[serde(rename = "media.refused")]
+    MediaRefused {
+        /// Which call.
+        call: CallId,
+        /// Why.
+        reason: String,
+    },
     /// It rings (180) or there is early media (183).
     #[serde(rename = "call.progress")]
     CallProgress {

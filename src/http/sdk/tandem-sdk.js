@@ -711,7 +711,10 @@ export class Call extends Emitter {
     const sdp = await this._offer(options);
     const answered = new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new TandemError('timeout', 'no answer to the media offer')), REPLY_WITHIN_MS);
-      this.#answer = { resolve: () => { clearTimeout(timer); resolve(); }, reject };
+      this.#answer = {
+        resolve: () => { clearTimeout(timer); resolve(); },
+        reject: (error) => { clearTimeout(timer); reject(error); },
+      };
     });
     answered.catch(() => {});
     try {
@@ -817,6 +820,9 @@ export class Call extends Emitter {
     switch (frame.type) {
       case 'media.answer':
         this.#applyAnswer(frame.sdp);
+        break;
+      case 'media.refused':
+        this.#answer?.reject(new TandemError('invalid_argument', frame.reason));
         break;
       case 'call.progress':
         if (this.state !== 'talking') this.#become(frame.status === 183 ? 'early' : 'ringing');

@@ -121,6 +121,10 @@ impl State {
                     let call = self.shell.checkpoint.call;
                     self.emit(Event::MediaAnswer { call, sdp });
                 }
+                RtcEffect::Refused(reason) => {
+                    let call = self.shell.checkpoint.call;
+                    self.emit(Event::MediaRefused { call, reason });
+                }
                 RtcEffect::Wait(wait, after) => {
                     me.send_after(after, move || LegMsg::Overdue(Overdue::Browser(wait)));
                 }

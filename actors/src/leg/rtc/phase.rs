@@ -113,6 +113,8 @@ pub enum RtcEffect {
     Command(RtcCommand),
     /// Hand the browser the answer.
     Answer(Sdp),
+    /// Tell the browser that its new offer is refused, and why.
+    Refused(String),
     /// Watch the time.
     Wait(Wait, Duration),
     /// Tell the call.
@@ -236,8 +238,9 @@ impl RtcState {
             }
             RtcEventKind::Refused(why) => match self.phase {
                 RtcPhase::Waiting | RtcPhase::Accepting => self.over(Cause::not_acceptable(why), out),
-                // The peer is as before: the browser keeps what it had.
-                RtcPhase::Connecting | RtcPhase::Connected | RtcPhase::Ended => {}
+                // The peer is as before: the browser keeps what it had, and is told so.
+                RtcPhase::Connecting | RtcPhase::Connected => out.push(RtcEffect::Refused(why)),
+                RtcPhase::Ended => {}
             },
             RtcEventKind::Connected => match (self.phase, &self.agreed) {
                 (RtcPhase::Connecting | RtcPhase::Connected, Some(agreed)) => {
@@ -346,6 +349,7 @@ mod tests {
             | RtcEffect::CloseMedia
             | RtcEffect::Command(_)
             | RtcEffect::Answer(_)
+            | RtcEffect::Refused(_)
             | RtcEffect::Wait(..)
             | RtcEffect::Report(_) => None,
         })
@@ -394,13 +398,13 @@ mod tests {
     }
 
     #[test]
-    fn a_new_offer_that_holds_is_reported_and_a_refused_one_changes_nothing() {
+    fn a_new_offer_that_holds_is_reported_and_a_refused_one_is_said_and_changes_nothing() {
         let (state, _) = step(connected(), RtcInput::Order(LegOrder::Offer(Sdp("hold".into()))));
         let (held, effects) = step(state.clone(), RtcInput::Peer(accepted(Direction::RecvOnly)));
         assert!(held.held());
         assert!(effects.contains(&RtcEffect::Report(LegReport::Held { held: true, mute: false })));
         let (same, effects) = step(state.clone(), RtcInput::Peer(RtcEventKind::Refused("bad".into())));
-        assert_eq!((same, effects), (state, Vec::new()));
+        assert_eq!((same, effects), (state, vec![RtcEffect::Refused("bad".into())]));
     }
 
     #[test]
