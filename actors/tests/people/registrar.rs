@@ -4,6 +4,7 @@ use tandem_actors::Kind;
 use tandem_actors::fakes::{FakeSip, World};
 use tandem_actors::model::address::{SipOrigin, SipUri, Transport};
 use tandem_actors::model::ids::{ListenerId, SubscriberId};
+use tandem_actors::model::media::Codec;
 use tandem_actors::model::settings::Settings;
 use tandem_actors::ports::sip::{Destination, RegisterAnswer, RegisterChange, RegisterRequest};
 use tandem_actors::ports::store::{Record, SavedBinding};
@@ -91,7 +92,7 @@ async fn too_brief_is_423_with_min_expires() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_tries_contacts_in_the_order_of_their_q() {
-    let world = World::start(Settings::default()).await;
+    let world = World::start(Settings { sip_codecs: vec![Codec::Pcmu], ..Settings::default() }).await;
     let uri = |port: u16| SipUri(format!("sip:1001@192.0.2.7:{port}"));
     let contacts = [(5060, 300), (5062, 1000), (5064, 700)];
     register_at(&world, 1, contacts.map(|(port, q)| (uri(port), None, q)).into()).await;
