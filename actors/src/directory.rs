@@ -6,7 +6,7 @@
 //! nobody would say again is *posted*: it waits here, in order, and the incarnation that gets to it takes it.
 //! ```text
 //!   sender --post(msg)--> [entry: incarnation | posted msgs] --Posted--> mailbox
-//!                                          ^-------- take() -------------- actor      (a new incarnation is nudged again)
+//!                                          ^-------- hear() -------------- actor      (a new incarnation is nudged again)
 //! ```
 //! A message is taken once: one whose handler panics is not heard again.
 
@@ -36,8 +36,10 @@ use crate::trunk::{TrunkMsg, TrunkSupervisor};
 
 /// A message with a variant that says only that something is posted.
 pub trait Mail: Message {
-    /// That variant: whoever hears it takes what is posted.
+    /// That variant: whoever hears it takes what is posted ([`Refs::hear`], [`Single::hear`]).
     fn posted() -> Self;
+    /// Whether it is that variant.
+    fn is_posted(&self) -> bool;
 }
 
 /// The current incarnation of an actor, and what waits for it.
@@ -169,9 +171,9 @@ where
         Ok(())
     }
 
-    /// What was posted first and not taken yet.
-    pub fn take(&self, key: &K) -> Option<M> {
-        self.desks.get_mut(key)?.posted.pop_front()
+    /// What there is to hear when this message comes: itself, or what was posted first; `None` where an earlier nudge took that.
+    pub fn hear(&self, key: &K, msg: M) -> Option<M> {
+        if msg.is_posted() { self.desks.get_mut(key)?.posted.pop_front() } else { Some(msg) }
     }
 }
 
@@ -237,9 +239,9 @@ impl<M: Mail> Single<M> {
         nudge(actor, 1);
     }
 
-    /// What was posted first and not taken yet.
-    pub fn take(&self) -> Option<M> {
-        self.desk().posted.pop_front()
+    /// As [`Refs::hear`].
+    pub fn hear(&self, msg: M) -> Option<M> {
+        if msg.is_posted() { self.desk().posted.pop_front() } else { Some(msg) }
     }
 }
 

@@ -19,6 +19,11 @@ impl<M> From<M> for Envelope<M> {
 }
 
 impl<M> Envelope<M> {
+    /// What is in it.
+    pub fn peek(&self) -> &M {
+        &self.msg
+    }
+
     /// Takes the message out where it never came into a mailbox.
     pub fn unopened(self) -> M {
         self.msg

@@ -72,15 +72,8 @@ impl Actor for Call {
 
     async fn handle(&self, me: Me, msg: Self::Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         state.ctx.faults.check(Kind::Call, &state.call.call);
-        let msg = match msg.open(Kind::Call) {
-            CallMsg::Posted => match state.ctx.directory.calls.take(&state.call.call) {
-                Some(msg) => msg.open(Kind::Call),
-                // An earlier nudge took it.
-                None => return Ok(()),
-            },
-            msg => msg,
-        };
-        let input = match msg {
+        let Some(msg) = state.ctx.directory.calls.hear(&state.call.call, msg) else { return Ok(()) };
+        let input = match msg.open(Kind::Call) {
             CallMsg::Begin => {
                 state.begin(&me).await;
                 return Ok(());

@@ -173,6 +173,9 @@ impl Mail for Envelope<CallMsg> {
     fn posted() -> Self {
         CallMsg::Posted.into()
     }
+    fn is_posted(&self) -> bool {
+        matches!(self.peek(), CallMsg::Posted)
+    }
 }
 
 /// Gives a call an order that nobody gives again. A call that is over has no use for it.

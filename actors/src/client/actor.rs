@@ -80,14 +80,7 @@ impl Actor for Client {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         state.ctx.faults.check(Kind::Client, &state.id);
-        let msg = match msg {
-            ClientMsg::Posted => match state.ctx.directory.clients.take(&state.id) {
-                Some(msg) => msg,
-                // An earlier nudge took it.
-                None => return Ok(()),
-            },
-            msg => msg,
-        };
+        let Some(msg) = state.ctx.directory.clients.hear(&state.id, msg) else { return Ok(()) };
         let end = match msg {
             ClientMsg::Emit(event) => {
                 state.emit(event);

@@ -94,6 +94,9 @@ impl Mail for ClientMsg {
     fn posted() -> Self {
         Self::Posted
     }
+    fn is_posted(&self) -> bool {
+        matches!(self, Self::Posted)
+    }
 }
 
 /// Which side of an invitation a callback belongs to.

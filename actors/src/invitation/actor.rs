@@ -68,14 +68,7 @@ impl Actor for Invitation {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         state.ctx.faults.check(Kind::Invitation, &state.id);
-        let msg = match msg {
-            InvitationMsg::Posted => match state.ctx.directory.invitations.take(&state.id) {
-                Some(msg) => msg,
-                // An earlier nudge took it.
-                None => return Ok(()),
-            },
-            msg => msg,
-        };
+        let Some(msg) = state.ctx.directory.invitations.hear(&state.id, msg) else { return Ok(()) };
         match msg {
             InvitationMsg::CancelByCaller { reason } => {
                 state.step(Input::Cancel(reason));

@@ -86,6 +86,9 @@ impl Mail for InvitationMsg {
     fn posted() -> Self {
         Self::Posted
     }
+    fn is_posted(&self) -> bool {
+        matches!(self, Self::Posted)
+    }
 }
 
 /// What became of the call to a number or service.

@@ -53,6 +53,9 @@ impl Mail for LegMsg {
     fn posted() -> Self {
         Self::Posted
     }
+    fn is_posted(&self) -> bool {
+        matches!(self, Self::Posted)
+    }
 }
 
 /// What may take too long.

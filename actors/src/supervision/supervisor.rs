@@ -40,6 +40,9 @@ where
     fn posted() -> Self {
         Self::Posted
     }
+    fn is_posted(&self) -> bool {
+        matches!(self, Self::Posted)
+    }
 }
 
 /// What the supervisor `S` hears.
@@ -126,6 +129,11 @@ impl<S: Supervise> Actor for Supervisor<S> {
         keeper: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         keeper.ctx.faults.check(S::KIND, &S::KIND);
+        let heard = match S::desk(&keeper.ctx.directory) {
+            Some(desk) => desk.hear(msg),
+            None => Some(msg),
+        };
+        let Some(msg) = heard else { return Ok(()) };
         match msg {
             SupervisorMsg::Rebuild => {
                 S::prepare(keeper);
@@ -136,12 +144,7 @@ impl<S: Supervise> Actor for Supervisor<S> {
             }
             SupervisorMsg::Respawn(key) => keeper.spawn(key).await,
             SupervisorMsg::Own(msg) => S::hear(keeper, msg).await,
-            SupervisorMsg::Posted => match S::desk(&keeper.ctx.directory).and_then(Single::take) {
-                Some(SupervisorMsg::Own(msg)) => S::hear(keeper, msg).await,
-                // Only its own is posted; what an earlier nudge took is not there.
-                Some(_) | None => Ok(()),
-            },
-            SupervisorMsg::Poke => Ok(()),
+            SupervisorMsg::Posted | SupervisorMsg::Poke => Ok(()),
         }
     }
 

@@ -47,14 +47,8 @@ impl Actor for SipLeg {
 
     async fn handle(&self, me: ActorRef<LegMsg>, msg: LegMsg, state: &mut State) -> Result<(), ActorProcessingErr> {
         state.shell.ctx.faults.check(Kind::SipLeg, &state.shell.checkpoint.leg);
-        let msg = match msg {
-            LegMsg::Posted => match state.shell.ctx.directory.sip_legs.take(&state.shell.checkpoint.leg) {
-                Some(msg) => msg,
-                // An earlier nudge took it.
-                None => return Ok(()),
-            },
-            msg => msg,
-        };
+        let shell = &state.shell;
+        let Some(msg) = shell.ctx.directory.sip_legs.hear(&shell.checkpoint.leg, msg) else { return Ok(()) };
         match msg {
             LegMsg::Begin => state.begin(&me),
             LegMsg::Order(order) => state.step(&me, SipInput::Order(order)),
