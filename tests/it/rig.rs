@@ -374,8 +374,8 @@ impl Rig {
     /// The ledger's rows by table, one an actor that lives.
     pub fn rows(&self) -> Vec<String> {
         let mut rows = self.metric_lines("tandem_ledger_rows{");
-        // The history of phone calls is kept for a while, by design.
-        rows.retain(|line| !line.contains("phone_calls"));
+        // The history of phone calls and an invitation that is over are kept for a while, by design.
+        rows.retain(|line| !line.contains("phone_calls") && !line.contains("invitations"));
         rows
     }
 

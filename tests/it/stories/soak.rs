@@ -1,5 +1,6 @@
 //! Calls come, ring, talk and end for as long as one likes, while actors panic at random; then nothing is left, and every call
-//! has its record. `tests/run --soak` takes TANDEM_SOAK_MINUTES (60) over it.
+//! has its record. A slice of it is in every run; `tests/run --soak` takes TANDEM_SOAK_MINUTES (60) over it. What it draws
+//! follows from TANDEM_SOAK_SEED, which it prints.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -13,14 +14,11 @@ use tandem_actors::supervision::Kind;
 use super::faults::IN_A_CALL;
 use crate::peers::until;
 use crate::peers::wsclient::{OFFER, WsClient};
-use crate::rig::{Footprint, Rig};
+use crate::rig::{Footprint, Rig, sound};
 
 const SOON: Duration = Duration::from_secs(30);
 /// Kinds beside those that live while two people talk.
 const ELSEWHERE: &[Kind] = &[Kind::Flow, Kind::Invitation, Kind::Room, Kind::MediaThread];
-
-/// Not these: a request that waits in their mailbox is lost with it, and its app waits for a reply in vain.
-const LOSES_WHAT_IT_HOLDS: &[Kind] = &[Kind::ClientSupervisor];
 
 /// A kind may panic again after this: just out of every window of restarts. Supervisors share Root's, ten in a minute.
 fn rest(kind: Kind) -> Duration {
@@ -104,8 +102,7 @@ impl Stage {
     /// Makes actors panic until it is over: any kind, none again before its rest is over.
     fn break_things(&self, seed: u64, every: Duration) -> usize {
         let mut random = StdRng::seed_from_u64(seed);
-        let all = IN_A_CALL.iter().chain(ELSEWHERE);
-        let kinds: Vec<Kind> = all.copied().filter(|kind| !LOSES_WHAT_IT_HOLDS.contains(kind)).collect();
+        let kinds: Vec<Kind> = IN_A_CALL.iter().chain(ELSEWHERE).copied().collect();
         let mut last: HashMap<Kind, Instant> = HashMap::new();
         let mut crashes = 0;
         while self.on() {
@@ -135,11 +132,24 @@ impl Stage {
     }
 }
 
-/// Not green: it finds what an app asked for lost where a supervisor panicked just then, so no slice of it is in the default run.
+#[test]
+fn calls_come_and_go_while_actors_panic_and_nothing_is_left() {
+    // It keeps both cores busy: no story that listens for gaps runs beside it.
+    let _sound = sound();
+    soak(Duration::from_secs(40));
+}
+
 #[test]
 #[ignore = "an hour: tests/run --soak"]
-fn calls_come_and_go_while_actors_panic_and_nothing_is_left() {
-    let length = Duration::from_secs(60 * number("TANDEM_SOAK_MINUTES").unwrap_or(60));
+fn calls_come_and_go_for_an_hour_while_actors_panic_and_nothing_is_left() {
+    let _sound = sound();
+    let stage = soak(Duration::from_secs(60 * number("TANDEM_SOAK_MINUTES").unwrap_or(60)));
+    until("invitations are forgotten", Duration::from_secs(90), || {
+        (stage.rig.metric_sum("tandem_ledger_rows{table=\"invitations\"}") == 0.0).then_some(())
+    });
+}
+
+fn soak(length: Duration) -> Stage {
     let seed = number("TANDEM_SOAK_SEED").unwrap_or_else(rand::random);
     println!("TANDEM_SOAK_SEED={seed} for {length:?}");
 
@@ -183,11 +193,15 @@ fn calls_come_and_go_while_actors_panic_and_nothing_is_left() {
     });
     let calls = stage.calls.load(Ordering::Relaxed);
     println!("{calls} calls, {crashes} crashes");
-    assert!(stage.rig.metric_sum("tandem_actor_restarts_total") > 0.0 && crashes >= 10, "only {crashes} crashes");
+    assert!(
+        stage.rig.metric_sum("tandem_actor_restarts_total") > 0.0 && crashes as u64 >= length.as_secs() / 10,
+        "only {crashes} crashes"
+    );
     assert_eq!(stage.rig.metric_sum("tandem_actor_give_ups_total"), 0.0);
     let as_before = || {
         let (after, left) = stage.at_rest();
-        let same = (after.descriptors, after.threads, &left) == (before.descriptors, before.threads, &rows);
+        // A descriptor more may have been on its way out when the first figures were taken.
+        let same = after.descriptors <= before.descriptors && after.threads == before.threads && left == rows;
         same.then_some(after)
     };
     let end = Instant::now() + SOON;
@@ -202,4 +216,5 @@ fn calls_come_and_go_while_actors_panic_and_nothing_is_left() {
     assert!(after.rss_kb < before.rss_kb + 32 * 1024, "memory left behind: {before:?} -> {after:?}");
     until("every call's record", SOON, || (stage.rig.cdr_count() >= calls).then_some(()));
     assert_eq!(stage.rig.cdr_count(), calls, "one record a call");
+    stage
 }
