@@ -49,12 +49,6 @@ struct Desk<M> {
     posted: VecDeque<M>,
 }
 
-impl<M: Message> Desk<M> {
-    fn enter(&mut self, actor: ActorRef<M>) {
-        self.actor = Some(actor);
-    }
-}
-
 impl<M: Mail> Desk<M> {
     /// Keeps a message; who is to be nudged.
     fn post(&mut self, msg: M) -> Option<ActorRef<M>> {
@@ -89,7 +83,7 @@ where
     /// Enters an incarnation in place of the last one.
     pub fn set(&self, key: K, actor: ActorRef<M>) {
         match self.desks.entry(key) {
-            Entry::Occupied(mut desk) => desk.get_mut().enter(actor),
+            Entry::Occupied(mut desk) => desk.get_mut().actor = Some(actor),
             Entry::Vacant(free) => {
                 free.insert(Desk { actor: Some(actor), posted: VecDeque::new() });
             }
@@ -195,7 +189,7 @@ impl<M: Message> Single<M> {
 
     /// Enters an incarnation in place of the last one.
     pub fn set(&self, actor: ActorRef<M>) {
-        self.desk().enter(actor);
+        self.desk().actor = Some(actor);
     }
 
     /// The current incarnation; it may have just died.
@@ -227,7 +221,7 @@ impl<M: Mail> Single<M> {
     pub fn enter(&self, actor: ActorRef<M>) {
         let waiting = {
             let mut desk = self.desk();
-            desk.enter(actor.clone());
+            desk.actor = Some(actor.clone());
             desk.posted.len()
         };
         nudge(Some(actor), waiting);

@@ -20,6 +20,8 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
+// Shown by a browser, which markdown is not.
+const TEXT: &str = "text/plain; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
 struct File {
@@ -43,7 +45,8 @@ const PHONE: &[File] = &[
 
 const SDK: &[File] = &[
     File { path: "tandem.js", kind: SCRIPT, text: include_str!("sdk/tandem-sdk.js") },
-    File { path: "tandem.d.ts", kind: "text/plain; charset=utf-8", text: include_str!("sdk/tandem-sdk.d.ts") },
+    File { path: "tandem.d.ts", kind: TEXT, text: include_str!("sdk/tandem-sdk.d.ts") },
+    File { path: "protocol.md", kind: TEXT, text: include_str!("sdk/protocol.md") },
 ];
 
 /// The routes.

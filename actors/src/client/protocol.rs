@@ -1,5 +1,5 @@
 //! The client protocol, version 1: JSON text frames over a WebSocket at `/ws`. This file is its definition; the JavaScript
-//! SDK and its documentation follow it.
+//! SDK and the document for those who write apps (`/sdk/protocol.md`) follow it.
 //!
 //! ```text
 //! client -> switch   {"v":1,"id":"7","type":"call","to":"9000","sdp":"v=0…"}
@@ -303,6 +303,21 @@ pub enum ErrorCode {
     Unavailable,
     /// Something of ours failed.
     Internal,
+}
+
+impl ErrorCode {
+    /// All there are.
+    pub const ALL: [Self; 9] = [
+        Self::Malformed,
+        Self::InvalidArgument,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::Conflict,
+        Self::RateLimited,
+        Self::Unavailable,
+        Self::Internal,
+    ];
 }
 
 /// One user's presence.

@@ -49,6 +49,37 @@ async fn every_file_a_page_names_is_served() {
     }
 }
 
+/// The protocol as it is told to those who write apps: every type it has, every error, and examples that are what they say.
+#[tokio::test]
+async fn the_protocols_document_has_every_type_and_true_examples() {
+    let stand = stand().await;
+    let (status, _, document) = stand.get("/sdk/protocol.md").await;
+    assert_eq!(status, 200);
+    use tandem_actors::client::protocol::{ErrorCode, Request};
+    let definition = include_str!("../../../actors/src/client/protocol.rs");
+    let types =
+        definition.lines().filter_map(|line| line.trim().strip_prefix("#[serde(rename = \"")?.strip_suffix("\")]"));
+    for name in types {
+        assert!(document.contains(&format!("`{name}`")), "{name} is not in the document");
+    }
+    for code in ErrorCode::ALL {
+        let name = serde_json::to_value(code).expect("a word");
+        assert!(document.contains(&format!("| `{}` |", name.as_str().expect("a word"))), "{name}");
+    }
+    let mut examples = 0;
+    for line in document.lines().filter(|line| line.starts_with("{\"v\":1,")) {
+        examples += 1;
+        if line.contains("\"id\":") {
+            let request: Result<Request, _> = serde_json::from_str(line);
+            assert!(request.is_ok(), "{line}: {request:?}");
+        } else {
+            let frame: Result<Frame, _> = serde_json::from_str(line);
+            assert!(frame.is_ok(), "{line}: {frame:?}");
+        }
+    }
+    assert!(examples >= 10, "{examples}");
+}
+
 #[tokio::test]
 async fn a_taken_address_is_named_with_its_remedy() {
     let stand = stand().await;
