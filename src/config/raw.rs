@@ -279,7 +279,7 @@ pub struct Limits {
     /// A call without RTP for this long is ended; 0 never. Unit: seconds. Default: `60`. Why: the other side is gone and did not
     /// say so; a hold is not counted.
     pub no_rtp_timeout_s: u64,
-    /// A party alone in a room leaves after this. Unit: seconds. Default: `60`. Why: time for the others to come back.
+    /// A phone alone in a room leaves after this. Unit: seconds. Default: `60`. Why: time for the others to come back.
     pub alone_grace_s: u64,
     /// An app user's lost connection is kept for this long. Unit: seconds. Default: `30`. Why: a change of network takes some
     /// seconds, and the call goes on meanwhile.
