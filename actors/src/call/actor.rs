@@ -438,36 +438,30 @@ impl CallCheckpoint {
 
 /// What an invitation of ours would report now; `None` while there is nothing to report.
 fn standing(row: &InvitationCheckpoint) -> Option<InvitationReport> {
+    // The response is kept as long as its callback is.
+    let response = || {
+        let said = row.outbox.iter().find_map(|out| match out {
+            Outgoing::Caller(LocalCallback::Accepted(response) | LocalCallback::Refused(response)) => {
+                Some(response.clone())
+            }
+            Outgoing::Caller(_)
+            | Outgoing::Device(..)
+            | Outgoing::Elsewhere(_)
+            | Outgoing::Dial(_)
+            | Outgoing::HangUp(..) => None,
+        });
+        said.unwrap_or_default()
+    };
     match row.phase.local {
         LocalState::Idle | LocalState::SentToRemote => None,
         LocalState::ReceivedByRemote => Some(InvitationReport::Received),
         LocalState::AcceptedByRemote => match row.callee {
             Callee::Devices { answered_by: Some(client), .. } => {
-                let response = row.outbox.iter().find_map(|out| match out {
-                    Outgoing::Caller(LocalCallback::Accepted(response)) => Some(response.clone()),
-                    Outgoing::Caller(_)
-                    | Outgoing::Device(..)
-                    | Outgoing::Elsewhere(_)
-                    | Outgoing::Dial(_)
-                    | Outgoing::HangUp(..) => None,
-                });
-                let response = response.unwrap_or_default();
-                Some(InvitationReport::Accepted { client, response, sdp: row.sdp.clone() })
+                Some(InvitationReport::Accepted { client, response: response(), sdp: row.sdp.clone() })
             }
             Callee::Devices { answered_by: None, .. } | Callee::Number(_) => None,
         },
-        LocalState::RefusedByRemote => {
-            // The response is kept as long as its callback is.
-            let response = row.outbox.iter().find_map(|out| match out {
-                Outgoing::Caller(LocalCallback::Refused(response)) => Some(response.clone()),
-                Outgoing::Caller(_)
-                | Outgoing::Device(..)
-                | Outgoing::Elsewhere(_)
-                | Outgoing::Dial(_)
-                | Outgoing::HangUp(..) => None,
-            });
-            Some(InvitationReport::Refused { response: response.unwrap_or_default() })
-        }
+        LocalState::RefusedByRemote => Some(InvitationReport::Refused { response: response() }),
         LocalState::Canceled => Some(InvitationReport::Canceled { reason: String::new() }),
         LocalState::Failure(why) => Some(InvitationReport::Failed(why)),
     }

@@ -97,17 +97,7 @@ pub fn last_act(ctx: &Ctx, id: CallId) {
     if let Some(invited) = call.invited.as_ref().filter(|invited| !invited.accepted) {
         let _ = ctx.directory.invitations.post(&invited.invitation, InvitationMsg::ByCall(CallOutcome::Failed));
     }
-    let room = match &call.phase {
-        Phase::Room { room, .. } => Some(room.clone()),
-        Phase::Begin
-        | Phase::Opening { .. }
-        | Phase::Flow
-        | Phase::Ringing(_)
-        | Phase::Joining { .. }
-        | Phase::Talking
-        | Phase::Ending(_)
-        | Phase::Over => None,
-    };
+    let room = if let Phase::Room { room, .. } = &call.phase { Some(room.clone()) } else { None };
     if call.connector && call.history < 6 {
         let text = PhoneCallState::word(6).to_owned();
         let state = PhoneCallState { at: ctx.wall(), state: 6, text, status: 500, reason: cause.reason.to_string() };

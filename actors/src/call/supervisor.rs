@@ -101,6 +101,8 @@ impl Supervise for CallSupervisor {
                         ctx.directory.invitations.post(&invited.invitation, InvitationMsg::ByCall(CallOutcome::Failed));
                 }
             },
+            // Whoever ordered it has been told meanwhile that it was not begun, and may order it again.
+            CallSupervisorMsg::StartPhoneCall { reply, .. } if reply.is_closed() => {}
             CallSupervisorMsg::StartPhoneCall { order, reply } => {
                 let answer = match keeper.phone_call(order) {
                     Ok(new) => {
@@ -110,7 +112,7 @@ impl Supervise for CallSupervisor {
                     }
                     Err(error) => Err(error),
                 };
-                // Who asked may have given up; the call goes on, and is found by its id.
+                // Who asked may have given up this very moment; the call goes on, and is found by its id.
                 let _ = reply.send(answer);
             }
             CallSupervisorMsg::Order(call, order) => {
