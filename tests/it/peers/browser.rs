@@ -1,6 +1,7 @@
 //! Chromium, headless, driven through Playwright by `browser/driver.mjs`.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::favoured;
+use super::{favoured, remedy};
 use crate::tone::Pcm;
 
 type Waiting = Arc<Mutex<HashMap<u64, mpsc::Sender<Value>>>>;
@@ -46,7 +47,7 @@ impl Browser {
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&log).expect("a log file"))
             .spawn()
-            .unwrap_or_else(|e| panic!("node does not start ({e}): run tests/run, which installs it"));
+            .unwrap_or_else(|e| panic!("node does not start ({e}): {}", remedy(OsStr::new("node"))));
         let stdin = Mutex::new(child.stdin.take().expect("its stdin"));
         let stdout = BufReader::new(child.stdout.take().expect("its stdout"));
         let waiting: Waiting = Arc::default();

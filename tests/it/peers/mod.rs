@@ -8,6 +8,7 @@ pub mod sipp;
 pub mod webphone;
 pub mod wsclient;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::net::{TcpListener, UdpSocket};
 use std::ops::Range;
@@ -24,6 +25,18 @@ pub struct Process {
     log: PathBuf,
 }
 
+/// What to do about a program that is not there.
+pub fn remedy(program: &OsStr) -> String {
+    let package = match program.to_str() {
+        Some("sipp") => "sip-tester",
+        Some("baresip") => "baresip-core",
+        Some("kamailio") => "kamailio",
+        Some("node") => "nodejs",
+        _ => return "see its log".into(),
+    };
+    format!("install Debian's package {package}, or run tests/run, which does")
+}
+
 impl Process {
     /// Starts a command; stdin as the command says.
     pub fn start(name: &str, folder: &Path, command: &mut Command) -> Self {
@@ -35,7 +48,7 @@ impl Process {
             .stderr(Stdio::from(err))
             .stdout(Stdio::from(out))
             .spawn()
-            .unwrap_or_else(|e| panic!("{name} does not start ({e}): run tests/run, which installs it"));
+            .unwrap_or_else(|e| panic!("{name} does not start ({e}): {}", remedy(command.get_program())));
         Self { child, name: name.into(), log }
     }
 
