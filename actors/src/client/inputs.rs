@@ -76,6 +76,11 @@ impl Inputs {
         self.0.remove(&id);
     }
 
+    /// Forgets connections that ended while nobody kept them.
+    pub(super) fn keep(&self, lives: impl Fn(&ClientId) -> bool) {
+        self.0.retain(|id, _| lives(id));
+    }
+
     /// Whether nothing is held for anybody.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

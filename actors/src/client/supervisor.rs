@@ -78,6 +78,8 @@ impl Supervise for ClientSupervisor {
     }
 
     fn prepare(keeper: &mut Keeper<Self>) {
+        let ctx = &keeper.ctx;
+        ctx.inputs.keep(|id| ctx.ledger.clients.contains(id));
         for (id, _, row) in keeper.ctx.ledger.clients.rows() {
             let current = match row.socket {
                 Socket::Open(socket) => Some(socket),

@@ -271,3 +271,17 @@ async fn requests_in_a_crash_of_the_supervisor_are_answered_in_order() {
     assert!(resumed);
     assert!(matches!(ask(&world, socket, Request::Ping {}).await, Reply::Done {}));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_good_bye_in_a_crash_of_the_supervisor_leaves_nothing_held() {
+    let world = World::start(Settings::default()).await;
+    let alice = log_in(&world, "alice").await;
+    ask(&world, alice, Request::Ping {}).await;
+    world.client.request(alice, Request::Logout {});
+    while world.ctx().ledger.clients.contains(&alice) {
+        tokio::task::yield_now().await;
+    }
+    // Its supervisor goes before it hears of the end.
+    world.tree.crash(Kind::ClientSupervisor);
+    world.until("nothing is held", |world| world.ctx().inputs.is_empty()).await;
+}
