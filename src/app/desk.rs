@@ -44,6 +44,7 @@ impl Credentials for Desk {
         let algorithm = match algorithm {
             DigestAlgorithm::Md5 => Ha1Algorithm::Md5,
             DigestAlgorithm::Sha256 => Ha1Algorithm::Sha256,
+            DigestAlgorithm::Sha512t256 => Ha1Algorithm::Sha512t256,
         };
         self.store.ha1(&SubscriberId::new(subscriber).ok()?, realm, algorithm)
     }

@@ -9,7 +9,7 @@ use crate::http::tls::Certificate;
 use crate::http::tokens::{ShortKey, TokenKey};
 use crate::http::{HttpConfig, HttpsConfig};
 use crate::media::{MediaConfig, OpusSettings};
-use crate::sip::{DigestAlgorithm, ListenerConfig, SipConfig, TrunkConfig};
+use crate::sip::{DigestAlgorithm, DigestOffer, ListenerConfig, SipConfig, TrunkConfig};
 
 /// How long a released port pair rests: a stray packet of the old call is no longer under way.
 const PORT_REST: Duration = Duration::from_secs(5);
@@ -29,6 +29,7 @@ pub(super) fn sip(config: &Config) -> SipConfig {
                 bind: listener.address,
                 external_ip: sip.external_ip,
                 local_nets: sip.local_net.clone(),
+                algorithms: offers(&listener.digest),
             })
             .collect(),
         trunks: sip
@@ -49,17 +50,27 @@ pub(super) fn sip(config: &Config) -> SipConfig {
             })
             .collect(),
         anonymous: sip.allow_strangers,
-        algorithms: sip
-            .digest
-            .iter()
-            .map(|digest| match digest {
-                Digest::Md5 => DigestAlgorithm::Md5,
-                Digest::Sha256 => DigestAlgorithm::Sha256,
-            })
-            .collect(),
+        algorithms: offers(&sip.digest),
+        algorithms_by_user: sip.digest_by_user.iter().map(|(users, list)| (users.clone(), offers(list))).collect(),
+        integrity: sip.digest_integrity,
         retry_after: u32::try_from(config.brain.limits.retry_after.as_secs()).unwrap_or(u32::MAX),
         ..SipConfig::default()
     }
+}
+
+fn offers(list: &[Digest]) -> Vec<DigestOffer> {
+    let offer = |digest: &Digest| {
+        let (algorithm, session) = match digest {
+            Digest::Md5 => (DigestAlgorithm::Md5, false),
+            Digest::Md5Sess => (DigestAlgorithm::Md5, true),
+            Digest::Sha256 => (DigestAlgorithm::Sha256, false),
+            Digest::Sha256Sess => (DigestAlgorithm::Sha256, true),
+            Digest::Sha512t256 => (DigestAlgorithm::Sha512t256, false),
+            Digest::Sha512t256Sess => (DigestAlgorithm::Sha512t256, true),
+        };
+        DigestOffer { algorithm, session }
+    };
+    list.iter().map(offer).collect()
 }
 
 pub(super) fn media(config: &Config) -> MediaConfig {

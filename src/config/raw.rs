@@ -127,9 +127,16 @@ pub struct Sip {
     /// Codecs offered to phones and to trunks without a list of their own, in order: `opus`, `pcma`, `pcmu`. Default:
     /// `["opus", "pcma", "pcmu"]`. Why: Opus passes to a browser untouched; G.711 is what every phone has.
     pub codecs: Vec<Codec>,
-    /// Digest algorithms in the order they are offered: `md5`, `sha256`. Default: `["md5"]`. Why: every phone has it, and some
-    /// (baresip 1, as Debian 12 has it) give up on a challenge that offers SHA-256 beside it; add it where all yours know it.
+    /// Digest algorithms in the order they are offered: `md5`, `sha256`, `sha512-256`, each also with `-sess`. Default: `["md5"]`.
+    /// Why: every phone has it, and some (baresip 1, as Debian 12 has it) give up on a challenge that offers SHA-256 beside it; add
+    /// it where all yours know it. A subscriber made before `sha512-256` was kept has to be made again to use it.
     pub digest: Vec<Digest>,
+    /// The same for the users whose number a rule names, as `{ "20[01-20]" = ["sha256"] }`: numbers as in
+    /// `modes.rtc_to_sip.numbers`. Default: `{}`. Why: old phones keep MD5 while others are asked for better.
+    pub digest_by_user: BTreeMap<String, Vec<Digest>>,
+    /// Whether a digest may cover the body as well (auth-int). Default: `false`. Why: border controllers and helpful routers
+    /// rewrite SDP on the way, and some phones fail over a list.
+    pub digest_integrity: bool,
     /// Whether callers we do not know may call our users and services. Default: `false`. Why: an open SIP port is scanned
     /// within minutes.
     pub allow_strangers: bool,
@@ -141,6 +148,8 @@ impl Default for Sip {
             listeners: vec![Listener { name: "main".into(), ..Listener::default() }],
             codecs: vec![Codec::Opus, Codec::Pcma, Codec::Pcmu],
             digest: vec![Digest::Md5],
+            digest_by_user: BTreeMap::new(),
+            digest_integrity: false,
             allow_strangers: false,
         }
     }
@@ -156,6 +165,8 @@ pub struct Listener {
     pub transports: Vec<Transport>,
     /// Address and port. Default: `"0.0.0.0:5060"`. Why: SIP's own port, every interface.
     pub listen: SocketAddr,
+    /// Digest algorithms offered here, in order. Default: `[]`, those of `[sip]`. Why: a listener for old phones, one for new ones.
+    pub digest: Vec<Digest>,
 }
 
 impl Default for Listener {
@@ -164,6 +175,7 @@ impl Default for Listener {
             name: String::new(),
             transports: vec![Transport::Udp, Transport::Tcp],
             listen: ([0, 0, 0, 0], 5060).into(),
+            digest: Vec::new(),
         }
     }
 }
@@ -184,8 +196,20 @@ pub enum Transport {
 pub enum Digest {
     /// `MD5`.
     Md5,
+    /// `MD5-sess`.
+    #[serde(rename = "md5-sess")]
+    Md5Sess,
     /// `SHA-256`.
     Sha256,
+    /// `SHA-256-sess`.
+    #[serde(rename = "sha256-sess")]
+    Sha256Sess,
+    /// `SHA-512-256`.
+    #[serde(rename = "sha512-256")]
+    Sha512t256,
+    /// `SHA-512-256-sess`.
+    #[serde(rename = "sha512-256-sess")]
+    Sha512t256Sess,
 }
 
 /// `[rtp]`.

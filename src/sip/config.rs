@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use tandem_actors::model::address::Transport;
 use tandem_actors::model::ids::{ListenerId, TrunkId};
+use tandem_actors::model::settings::NumberRules;
 
-use super::digest::DigestAlgorithm;
+use super::digest::{DigestAlgorithm, DigestOffer};
 use super::nuisance::Budget;
 use super::transaction::timer::Timers;
 use tandem_actors::model::net::Net;
@@ -24,7 +25,11 @@ pub struct SipConfig {
     pub anonymous: bool,
     /// Challenges, in order of preference. MD5 comes first by default: phones take the first they see, and some of them drop
     /// a 401 whose first challenge they cannot read.
-    pub algorithms: Vec<DigestAlgorithm>,
+    pub algorithms: Vec<DigestOffer>,
+    /// Challenges to users of these numbers, instead.
+    pub algorithms_by_user: Vec<(NumberRules, Vec<DigestOffer>)>,
+    /// Whether auth-int is offered beside auth.
+    pub integrity: bool,
     /// Value of User-Agent and Server.
     pub user_agent: String,
     /// Timers of RFC 3261.
@@ -44,7 +49,9 @@ impl Default for SipConfig {
             listeners: Vec::new(),
             trunks: Vec::new(),
             anonymous: false,
-            algorithms: vec![DigestAlgorithm::Md5, DigestAlgorithm::Sha256],
+            algorithms: vec![DigestAlgorithm::Md5.into(), DigestAlgorithm::Sha256.into()],
+            algorithms_by_user: Vec::new(),
+            integrity: false,
             user_agent: concat!("Tandem/", env!("CARGO_PKG_VERSION")).into(),
             timers: Timers::default(),
             budget: Budget::default(),
@@ -67,6 +74,8 @@ pub struct ListenerConfig {
     pub external_ip: Option<IpAddr>,
     /// Networks whose peers see our real address. Loopback always does.
     pub local_nets: Vec<Net>,
+    /// Challenges to who comes by it, instead of everybody's; empty: those.
+    pub algorithms: Vec<DigestOffer>,
 }
 
 /// One trunk, as far as SIP is concerned.

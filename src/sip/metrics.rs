@@ -18,7 +18,11 @@ pub fn describe() {
     describe_counter!(MESSAGES, "SIP messages by direction and method or status class");
     describe_counter!(DROPPED, "SIP messages that were dropped, by reason");
     describe_counter!(RETRANSMISSIONS, "SIP messages sent again by a timer or for a repeated request");
-    describe_counter!(AUTH, "Digest outcomes: proved, challenged, stale, wrong, forbidden");
+    describe_counter!(
+        AUTH,
+        "Digest outcomes: proved, absent, stale, wrong, mismatch (another request's), forbidden (another's registration), withheld \
+         (a trunk's challenge in a call, not from its address)"
+    );
     describe_counter!(FENCED, "Orders not carried out, by reason: fenced, repeated, impossible");
     describe_counter!(GIVEN_UP, "Requests answered 500 since the brain crashed over them twice, by method");
     describe_gauge!(TRANSACTIONS, "SIP transactions under way");

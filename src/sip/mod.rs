@@ -27,6 +27,6 @@ pub mod transaction;
 pub mod transport;
 
 pub use config::{BindError, ListenerConfig, SipConfig, SipStartError, TrunkConfig};
-pub use digest::{Credentials, DigestAlgorithm};
+pub use digest::{Credentials, DigestAlgorithm, DigestOffer};
 pub use endpoint::SipCore;
 pub use metrics::describe;

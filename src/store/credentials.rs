@@ -6,7 +6,7 @@ use std::sync::{PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use md5::Md5;
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512_256};
 use sqlx::{Row, SqliteConnection, SqlitePool};
 use subtle::{Choice, ConstantTimeEq as _};
 use tandem_actors::model::ids::SubscriberId;
@@ -22,6 +22,8 @@ pub enum Ha1Algorithm {
     Md5,
     /// `SHA-256`.
     Sha256,
+    /// `SHA-512-256`.
+    Sha512t256,
 }
 
 /// Lower-case hexadecimal.
@@ -36,6 +38,8 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 struct Ha1 {
     md5: String,
     sha256: String,
+    /// `None` for a subscriber made before it was kept.
+    sha512t256: Option<String>,
 }
 
 #[derive(Default)]
@@ -93,10 +97,11 @@ impl Credentials {
     pub(super) fn ha1(&self, subscriber: &SubscriberId, realm: &str, algorithm: Ha1Algorithm) -> Option<String> {
         let known = self.known();
         let ha1 = known.ha1.get(&(realm.to_owned(), subscriber.clone()))?;
-        Some(match algorithm {
-            Ha1Algorithm::Md5 => ha1.md5.clone(),
-            Ha1Algorithm::Sha256 => ha1.sha256.clone(),
-        })
+        match algorithm {
+            Ha1Algorithm::Md5 => Some(ha1.md5.clone()),
+            Ha1Algorithm::Sha256 => Some(ha1.sha256.clone()),
+            Ha1Algorithm::Sha512t256 => ha1.sha512t256.clone(),
+        }
     }
 
     pub(super) fn has_api_key(&self, key: &str) -> bool {
@@ -142,10 +147,17 @@ async fn version(pool: &SqlitePool) -> Result<i64, sqlx::Error> {
 async fn read(pool: &SqlitePool) -> Result<Known, sqlx::Error> {
     // The version first: a change that comes between is read again at the next look.
     let mut known = Known { version: version(pool).await?, ..Known::default() };
-    for row in sqlx::query("SELECT subscriber, realm, ha1_md5, ha1_sha256 FROM subscribers").fetch_all(pool).await? {
+    for row in sqlx::query("SELECT subscriber, realm, ha1_md5, ha1_sha256, ha1_sha512_256 FROM subscribers")
+        .fetch_all(pool)
+        .await?
+    {
         match SubscriberId::new(row.try_get("subscriber")?) {
             Ok(subscriber) => {
-                let ha1 = Ha1 { md5: row.try_get("ha1_md5")?, sha256: row.try_get("ha1_sha256")? };
+                let ha1 = Ha1 {
+                    md5: row.try_get("ha1_md5")?,
+                    sha256: row.try_get("ha1_sha256")?,
+                    sha512t256: row.try_get("ha1_sha512_256")?,
+                };
                 known.ha1.insert((row.try_get("realm")?, subscriber), ha1);
             }
             Err(error) => tracing::error!(%error, "a subscriber in the database has a name that is none: left out"),
@@ -178,12 +190,14 @@ pub(super) async fn insert_subscriber(
 ) -> Result<bool, sqlx::Error> {
     let secret = format!("{subscriber}:{realm}:{password}");
     let done = sqlx::query(
-        "INSERT INTO subscribers (subscriber, realm, ha1_md5, ha1_sha256) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO subscribers (subscriber, realm, ha1_md5, ha1_sha256, ha1_sha512_256) VALUES (?, ?, ?, ?, ?) \
+         ON CONFLICT DO NOTHING",
     )
     .bind(subscriber.as_str())
     .bind(realm)
     .bind(hex(&Md5::digest(secret.as_bytes())))
     .bind(hex(&Sha256::digest(secret.as_bytes())))
+    .bind(hex(&Sha512_256::digest(secret.as_bytes())))
     .execute(&mut *into)
     .await?;
     changed(into).await?;

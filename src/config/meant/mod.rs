@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tandem_actors::model::address::Transport;
 use tandem_actors::model::ids::{ListenerId, TrunkId};
-use tandem_actors::model::settings::{Limits, Modes, Settings, SipToRtc};
+use tandem_actors::model::settings::{Limits, Modes, NumberRules, Settings, SipToRtc};
 
 use super::problem::Problem;
 use super::raw::{self, Digest, LogFormat, Raw, Secret};
@@ -59,6 +59,10 @@ pub struct Sip {
     pub local_net: Vec<Net>,
     /// Digest algorithms in the order they are offered; at least one.
     pub digest: Vec<Digest>,
+    /// The same for users of these numbers, instead.
+    pub digest_by_user: Vec<(NumberRules, Vec<Digest>)>,
+    /// Whether auth-int is offered.
+    pub digest_integrity: bool,
     /// Whether unknown callers are admitted.
     pub allow_strangers: bool,
 }
@@ -72,6 +76,8 @@ pub struct Listener {
     pub transports: Vec<Transport>,
     /// Where; port 0 is any free one.
     pub address: SocketAddr,
+    /// Digest algorithms offered here; empty: [`Sip::digest`].
+    pub digest: Vec<Digest>,
 }
 
 /// How a trunk is reached and how we prove who we are.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use tandem_actors::model::address::Transport;
 use tandem_actors::model::ids::{ListenerId, TrunkId};
+use tandem_actors::model::settings::NumberRules;
 
 use super::super::problem::nearest;
 use super::super::raw::{self, Raw, Secret};
@@ -77,12 +78,24 @@ pub(super) fn sip(check: &mut Checker<'_>, raw: &Raw, local_net: Vec<Net>) -> Si
             check.wrong(format!("{key}.transports"), "it is empty", "name at least one of \"udp\", \"tcp\"");
         }
         let transports = listener.transports.iter().map(|t| transport(*t)).collect();
-        listeners.push(Listener { id, transports, address: listener.listen });
+        check.no_repeat(&format!("{key}.digest"), listener.digest.iter());
+        let digest = listener.digest.clone();
+        listeners.push(Listener { id, transports, address: listener.listen, digest });
     }
     if raw.sip.digest.is_empty() {
-        check.wrong("sip.digest", "it is empty", "name at least one of \"md5\", \"sha256\"");
+        check.wrong("sip.digest", "it is empty", "name at least one of \"md5\", \"sha256\", \"sha512-256\"");
     }
     check.no_repeat("sip.digest", raw.sip.digest.iter());
+    let mut digest_by_user = Vec::new();
+    for (numbers, list) in &raw.sip.digest_by_user {
+        let key = format!("sip.digest_by_user.{numbers}");
+        check.no_repeat(&key, list.iter());
+        match NumberRules::parse(numbers) {
+            Ok(_) if list.is_empty() => check.wrong(key, "it is empty", "name an algorithm, or leave the rule out"),
+            Ok(rules) => digest_by_user.push((rules, list.clone())),
+            Err(error) => check.wrong(key, error.to_string(), "write numbers as \"1016;1017;20[01-05]\""),
+        }
+    }
     let trunks = raw.trunks.iter().enumerate().filter_map(|(n, trunk)| access(check, n, trunk, raw)).collect();
     Sip {
         listeners,
@@ -90,6 +103,8 @@ pub(super) fn sip(check: &mut Checker<'_>, raw: &Raw, local_net: Vec<Net>) -> Si
         external_ip: raw.external_ip,
         local_net,
         digest: raw.sip.digest.clone(),
+        digest_by_user,
+        digest_integrity: raw.sip.digest_integrity,
         allow_strangers: raw.sip.allow_strangers,
     }
 }

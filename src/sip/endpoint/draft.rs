@@ -80,15 +80,6 @@ impl Draft {
         }
     }
 
-    /// The same request with credentials and its own sequence number.
-    pub fn with_credentials(&self, name: HeaderName, value: String, cseq: u32) -> Draft {
-        let mut draft = self.clone();
-        draft.headers.retain(|(known, _)| *known != name);
-        draft.headers.push((name, value));
-        draft.cseq = cseq;
-        draft
-    }
-
     /// The credentials it carries: an ACK repeats them (RFC 3261 §22.1).
     pub fn credentials(&self) -> Vec<(HeaderName, String)> {
         let carries = |name: HeaderName| matches!(name, HeaderName::Authorization | HeaderName::ProxyAuthorization);

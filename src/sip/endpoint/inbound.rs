@@ -80,7 +80,7 @@ impl Core {
             self.refuse(key, 503, now);
             return;
         }
-        let Some(origin) = self.origin_of(key, flow, now) else { return };
+        let origin = self.origin_of(key, flow);
         let Some(server) = self.servers.get_mut(&key) else { return };
         server.merged = Some(merged);
         self.merged.insert(merged, key);

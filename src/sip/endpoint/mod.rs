@@ -13,6 +13,7 @@
 
 mod draft;
 mod established;
+mod identity;
 mod in_dialog;
 mod inbound;
 mod offer;
@@ -40,9 +41,10 @@ use tokio::time::Instant;
 
 use self::draft::Draft;
 use self::established::Dialog;
+use self::identity::Proved;
 use self::registrar::HeldRegister;
 use self::trunk::TrunkState;
-use super::config::SipConfig;
+use super::config::{SipConfig, TrunkConfig};
 use super::dialog::Names;
 use super::digest::{Account, Credentials, Guard};
 use super::message::uri::Uri;
@@ -102,7 +104,8 @@ struct Client {
     via: String,
     flow: Flow,
     owner: Owner,
-    /// Whether a challenge was answered already: one realm is answered once.
+    /// Whether no more challenges are answered: a realm is told the password once, and once more when it calls our nonce
+    /// stale.
     proved: bool,
 }
 
@@ -143,6 +146,8 @@ struct Server {
     /// Where the request came from.
     source: SocketAddr,
     to_tag: String,
+    /// The subscriber it comes from, by its password.
+    proved: Option<Proved>,
     /// The dialog an INVITE made or belongs to.
     dialog: Option<DialogId>,
     /// The entry of `merged` to clear with it.
@@ -220,7 +225,7 @@ impl Core {
         now: Instant,
     ) -> Self {
         let mut core = Self {
-            guard: Guard::new(config.domain.clone(), config.algorithms.clone(), now),
+            guard: Guard::new(config.domain.clone(), now),
             gate: Gate::new(config.budget),
             trunks: config.trunks.iter().cloned().map(TrunkState::new).collect(),
             config,
@@ -327,26 +332,24 @@ impl Core {
         let source = flow.remote.ip().to_canonical();
         self.trunks.iter().position(|trunk| {
             let config = &trunk.config;
-            let is_host = || {
-                super::message::uri::host_ip(config.host.as_bytes()) == Some(source)
-                    || self.hosts.get(&config.host).is_some_and(|(addresses, _)| addresses.contains(&source))
-            };
             let port = flow.reliable() || flow.remote.port() == config.port.unwrap_or(5060);
-            config.allowed_addresses.iter().any(|net| net.contains(source)) || (port && is_host())
+            config.allowed_addresses.iter().any(|net| net.contains(source)) || (port && self.is_host(config, source))
         })
+    }
+
+    /// Whether an address is one of a trunk's own, whatever the port.
+    fn is_of_trunk(&self, config: &TrunkConfig, source: IpAddr) -> bool {
+        let source = source.to_canonical();
+        config.allowed_addresses.iter().any(|net| net.contains(source)) || self.is_host(config, source)
+    }
+
+    fn is_host(&self, config: &TrunkConfig, source: IpAddr) -> bool {
+        super::message::uri::host_ip(config.host.as_bytes()) == Some(source)
+            || self.hosts.get(&config.host).is_some_and(|(addresses, _)| addresses.contains(&source))
     }
 
     fn trunk_named(&self, id: &TrunkId) -> Option<usize> {
         self.trunks.iter().position(|trunk| trunk.config.id == *id)
-    }
-
-    fn account(&self, trunk: usize) -> Option<Account> {
-        let config = &self.trunks.get(trunk)?.config;
-        (!config.password.is_empty()).then(|| Account {
-            user: config.auth_user.clone().unwrap_or_else(|| config.username.clone()),
-            password: config.password.clone(),
-            realm: config.realm.clone(),
-        })
     }
 }
 

@@ -1,14 +1,15 @@
-//! What comes in: the gate, the match to a transaction, a dialog or a method, and the proof of a caller's password
-//! (RFC 3261 §8.2, §17.1.3, §17.2.3, §22).
+//! What comes in: the gate, the match to a transaction, a dialog or a method (RFC 3261 §8.2, §17.1.3, §17.2.3).
 
-use tandem_actors::model::address::SipOrigin;
-use tandem_actors::model::ids::SubscriberId;
 use tokio::time::Instant;
 
-use super::super::digest::Verdict;
 use super::super::message::validate::Fault;
+use super::identity::Caller;
 use super::transactions::ServerInput;
 use super::*;
+
+/// Most server transactions while requests that nobody has to prove (OPTIONS, methods we do not know) are still taken: beyond,
+/// they DROP, counted, and calls and registrations go on.
+const MOST_UNPROVED: usize = 20_000;
 
 impl Core {
     /// A message that was read. `checked` is the verdict of the validation, made outside the lock.
@@ -24,8 +25,7 @@ impl Core {
             }
             (_, Err(Fault::Refuse { status, why })) => {
                 metrics::dropped("malformed");
-                if !self.trusted(flow) && !self.gate.admits(flow.remote.ip(), now) {
-                    metrics::dropped("over_budget");
+                if !self.admitted(flow, now) {
                     return;
                 }
                 tracing::debug!(status, why, "a malformed SIP request is refused");
@@ -42,12 +42,13 @@ impl Core {
         self.trunk_at(flow).is_some()
     }
 
-    fn refuse_stateless(&mut self, flow: Flow, request: &Message, code: u16) {
-        metrics::message("out", status::class(code));
-        let mut writer = response_to(request, code, &new_tag(), flow.remote);
-        writer.header(HeaderName::Server, &self.config.user_agent);
-        let octets = writer.finish("", b"");
-        self.send(Core::reply_flow(request, flow), octets);
+    /// Whether a request outside every dialog of ours goes on.
+    fn admitted(&mut self, flow: Flow, now: Instant) -> bool {
+        let admitted = self.trusted(flow) || self.gate.admits(flow.remote.ip(), now);
+        if !admitted {
+            metrics::dropped("over_budget");
+        }
+        admitted
     }
 
     fn response(&mut self, message: &Message, status: u16, now: Instant) {
@@ -68,6 +69,7 @@ impl Core {
     }
 
     fn request(&mut self, flow: Flow, message: Message, method: Method, now: Instant) {
+        use rsip::Method as M;
         let Kind::Request { token, .. } = message.kind() else { return };
         if method == Method::ACK {
             self.ack(&message, now);
@@ -82,28 +84,59 @@ impl Core {
             return;
         }
         let Some(names) = Names::of(&message) else { return };
-        if method == Method::CANCEL {
-            self.cancel(key, flow, message, now);
-            return;
-        }
         let invite = method == Method::INVITE;
-        if !names.to_tag.is_empty() {
-            self.serve(key, message, flow, invite);
-            if !self.extensions_ok(key, now) {
+        let ours = if method == Method::CANCEL {
+            self.server_key(&message, b"INVITE").is_some_and(|invite| self.servers.contains_key(&invite))
+        } else {
+            self.names.contains_key(&(names.call_id.clone(), names.to_tag.clone()))
+        };
+        match (method == Method::CANCEL, names.to_tag.is_empty()) {
+            // Nothing of ours is meant, so nothing of it is kept (RFC 3261 §9.2, §12.2.2).
+            (true, _) | (false, false) if !ours => {
+                if self.admitted(flow, now) {
+                    self.refuse_stateless(flow, &message, 481);
+                }
                 return;
             }
-            self.in_dialog(key, method, &names, flow, now);
+            (true, _) => {
+                self.cancel(key, flow, message, now);
+                return;
+            }
+            (false, false) => {
+                self.serve(key, message, flow, invite);
+                if self.extensions_ok(key, now) {
+                    self.in_dialog(key, method, &names, flow, now);
+                }
+                return;
+            }
+            (false, true) => {}
+        }
+        if !self.admitted(flow, now) {
             return;
         }
-        if !self.trusted(flow) && !self.gate.admits(flow.remote.ip(), now) {
-            metrics::dropped("over_budget");
-            return;
-        }
+        // RFC 3261 §8.2: who it is comes before what it wants.
+        let caller = match method {
+            Method::Known(M::Options | M::Bye | M::Info | M::Update | M::PRack | M::Notify) | Method::Other => {
+                if self.servers.len() >= MOST_UNPROVED {
+                    metrics::dropped("table_full");
+                    return;
+                }
+                Caller::Unproved
+            }
+            // ACK and CANCEL were taken above.
+            Method::Known(M::Ack | M::Cancel) => return,
+            Method::Known(M::Invite | M::Register | M::Message | M::Subscribe | M::Publish | M::Refer) => {
+                let Some(caller) = self.identify(flow, &message, method, now) else { return };
+                caller
+            }
+        };
         self.serve(key, message, flow, invite);
+        if let (Caller::Proved(proved), Some(server)) = (caller, self.servers.get_mut(&key)) {
+            server.proved = Some(proved);
+        }
         if !self.extensions_ok(key, now) {
             return;
         }
-        use rsip::Method as M;
         match method {
             Method::Known(M::Invite) => self.invite(key, &names, flow, now),
             Method::Known(M::Options) => self.options_asked(key, now),
@@ -169,63 +202,6 @@ impl Core {
                     .header(HeaderName::Allow, ALLOW)
                     .header(HeaderName::Accept, SDP)
                     .header(HeaderName::Supported, SUPPORTED);
-            },
-            "",
-        );
-    }
-
-    /// Who sends this INVITE; `None` when it was challenged or refused.
-    pub(super) fn origin_of(&mut self, key: ServerKey, flow: Flow, now: Instant) -> Option<SipOrigin> {
-        if let Some(trunk) = self.trunk_at(flow).and_then(|at| self.trunks.get(at)) {
-            return Some(SipOrigin::Trunk(trunk.config.id.clone()));
-        }
-        match self.judge(key, flow, now) {
-            Verdict::Proved(user) => SubscriberId::new(&user).ok().map(SipOrigin::Subscriber),
-            Verdict::Absent if self.config.anonymous => Some(SipOrigin::Anonymous),
-            verdict @ (Verdict::Absent | Verdict::Stale | Verdict::Wrong) => {
-                self.challenge(key, &verdict, now);
-                None
-            }
-        }
-    }
-
-    /// What a request's credentials prove; wrong ones cost its source some of its budget.
-    pub(super) fn judge(&mut self, key: ServerKey, flow: Flow, now: Instant) -> Verdict {
-        let Some(server) = self.servers.get(&key) else { return Verdict::Absent };
-        let Kind::Request { token, .. } = server.request.kind() else { return Verdict::Absent };
-        let method = String::from_utf8_lossy(token).into_owned();
-        let mut verdict = Verdict::Absent;
-        let values: Vec<_> =
-            server.request.all(HeaderName::Authorization).map(|header| server.request.value(header)).collect();
-        for value in &values {
-            verdict = self.guard.judge(Some(value), &method, self.credentials.as_ref(), now);
-            if verdict != Verdict::Absent {
-                break;
-            }
-        }
-        match &verdict {
-            Verdict::Proved(_) => metrics::auth("proved"),
-            Verdict::Stale => metrics::auth("stale"),
-            Verdict::Absent => metrics::auth("absent"),
-            Verdict::Wrong => {
-                metrics::auth("wrong");
-                self.gate.wrong_password(flow.remote.ip(), now);
-            }
-        }
-        verdict
-    }
-
-    /// 401 with our challenges.
-    pub(super) fn challenge(&mut self, key: ServerKey, verdict: &Verdict, now: Instant) {
-        let challenges = self.guard.challenges(*verdict == Verdict::Stale, now);
-        self.respond(
-            key,
-            401,
-            now,
-            |writer| {
-                for challenge in &challenges {
-                    writer.header(HeaderName::WwwAuthenticate, challenge);
-                }
             },
             "",
         );

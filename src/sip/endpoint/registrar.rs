@@ -2,13 +2,13 @@
 //! registrar actor (RFC 3261 §10.3). Bindings are not kept here.
 
 use tandem_actors::model::address::SipUri;
-use tandem_actors::model::ids::SubscriberId;
 use tandem_actors::ports::sip::{RegisterAnswer, RegisterChange, RegisterRequest};
 use tokio::time::Instant;
 
 use super::super::dialog::reoffer::DECISION;
-use super::super::digest::Verdict;
+use super::super::message::uri::unescape;
 use super::super::message::view::NameAddr;
+use super::identity::Proved;
 use super::*;
 
 /// A REGISTER that waits for the registrar.
@@ -19,25 +19,19 @@ pub(super) struct HeldRegister {
 
 impl Core {
     pub(super) fn register_asked(&mut self, key: ServerKey, flow: Flow, now: Instant) {
-        let user = match self.judge(key, flow, now) {
-            Verdict::Proved(user) => user,
-            verdict @ (Verdict::Absent | Verdict::Stale | Verdict::Wrong) => {
-                self.challenge(key, &verdict, now);
-                return;
-            }
-        };
         let Some(server) = self.servers.get(&key) else { return };
+        // Whoever proved nothing was challenged before the transaction began.
+        let Some(Proved { subscriber, .. }) = server.proved.clone() else { return };
         let request = &server.request;
         // RFC 3261 §10.3 step 4: a subscriber changes nobody's bindings but its own.
         let to = request.get(HeaderName::To).unwrap_or_default();
         let aor = NameAddr::parse(&to).map(|to| SipUri(to.uri_string()));
-        let aor_user = aor.as_ref().and_then(SipUri::user).map(unescape);
-        let subscriber = SubscriberId::new(&user).ok().filter(|_| aor_user.as_deref() == Some(user.as_str()));
-        let Some(subscriber) = subscriber else {
+        let aor_user = aor.as_ref().and_then(SipUri::user).map(|user| unescape(user.as_bytes()));
+        if aor_user.as_deref() != Some(subscriber.as_str().as_bytes()) {
             metrics::auth("forbidden");
             self.refuse(key, 403, now);
             return;
-        };
+        }
         let Some(change) = change_of(request) else {
             self.refuse(key, 400, now);
             return;
@@ -64,6 +58,7 @@ impl Core {
     /// The registrar's answer; one that comes too late meets nothing.
     pub(super) fn register_answered(&mut self, request: u64, answer: &RegisterAnswer, now: Instant) {
         let Some(HeldRegister { key }) = self.registers.remove(&request) else { return };
+        let info = self.servers.get(&key).and_then(|server| server.proved.as_ref()?.info.clone());
         match answer {
             RegisterAnswer::Bindings(bindings) => {
                 self.respond(
@@ -71,6 +66,9 @@ impl Core {
                     200,
                     now,
                     |writer| {
+                        if let Some(info) = info {
+                            writer.header(HeaderName::AuthenticationInfo, info);
+                        }
                         for (uri, seconds) in bindings {
                             writer.header(HeaderName::Contact, format_args!("<{}>;expires={seconds}", uri.0));
                         }
@@ -133,25 +131,6 @@ fn quality(text: &[u8]) -> Option<u16> {
     (0.0..=1.0).contains(&value).then_some((value * 1000.0).round() as u16)
 }
 
-/// `%` escapes decoded, where they are UTF-8.
-fn unescape(text: &str) -> String {
-    let mut octets = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let escaped = match (first, tail) {
-            (b'%', [high, low, after @ ..]) => {
-                let digit = |c: &u8| char::from(*c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-                digit(high).zip(digit(low)).map(|(high, low)| (high * 16 + low, after))
-            }
-            _ => None,
-        };
-        let (octet, after) = escaped.unwrap_or((*first, tail));
-        octets.push(octet);
-        rest = after;
-    }
-    String::from_utf8_lossy(&octets).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::super::message::Carried;
@@ -176,10 +155,5 @@ mod tests {
         assert_eq!(register("Contact: *\r\n"), None);
         assert_eq!(register("Expires: 0\r\nContact: *, <sip:a@h>\r\n"), None);
         assert_eq!(register(""), Some(RegisterChange::Query));
-    }
-
-    #[test]
-    fn escapes_are_decoded_for_comparison_only() {
-        assert_eq!(unescape("j%6Fe%"), "joe%");
     }
 }

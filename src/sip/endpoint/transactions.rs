@@ -240,57 +240,6 @@ impl Core {
         }
     }
 
-    /// Sends a challenged request again with credentials: next CSeq, same Call-ID (RFC 3261 §8.1.3.5).
-    fn prove(
-        &mut self,
-        draft: &Draft,
-        owner: &Owner,
-        flow: Flow,
-        response: &Message,
-        status: u16,
-        now: Instant,
-    ) -> bool {
-        let trunk = match owner {
-            Owner::Fork { dialog, fork } => self.fork_trunk(*dialog, *fork),
-            Owner::Reinvite { dialog } | Owner::Info { dialog } | Owner::Refresh { dialog } => {
-                self.dialog_trunk(*dialog)
-            }
-            Owner::Bye { trunk } => *trunk,
-            Owner::Register { trunk, .. } | Owner::Options { trunk, .. } => Some(*trunk),
-            Owner::Nobody => None,
-        };
-        let Some(account) = trunk.and_then(|trunk| self.account(trunk)) else { return false };
-        let (challenge, credentials) = if status == 401 {
-            (HeaderName::WwwAuthenticate, HeaderName::Authorization)
-        } else {
-            (HeaderName::ProxyAuthenticate, HeaderName::ProxyAuthorization)
-        };
-        let challenges: Vec<_> = response.all(challenge).map(|header| response.value(header)).collect();
-        let cnonce = format!("{:016x}", rand::random::<u64>());
-        let method = Method::Known(draft.method).label();
-        let values = challenges.iter().map(AsRef::as_ref);
-        let Some(value) = super::super::digest::answer(values, &account, method, &draft.uri, &cnonce) else {
-            return false;
-        };
-        let cseq = match owner {
-            Owner::Reinvite { dialog } | Owner::Info { dialog } | Owner::Refresh { dialog } => {
-                match self.established_record(*dialog) {
-                    Some(record) => record.next_cseq(),
-                    None => return false,
-                }
-            }
-            Owner::Register { trunk, .. } => match self.trunks.get_mut(*trunk) {
-                Some(trunk) => trunk.next_cseq(),
-                None => return false,
-            },
-            Owner::Fork { dialog, fork } if self.fork_cancelled(*dialog, *fork) => return false,
-            Owner::Fork { .. } | Owner::Bye { .. } | Owner::Options { .. } | Owner::Nobody => draft.cseq + 1,
-        };
-        let draft = draft.with_credentials(credentials, value, cseq);
-        self.begin(draft, flow, owner.clone(), true, now);
-        true
-    }
-
     /// Tells the owner of a request what became of it: a response, or (without one) 408 or 503 of our own.
     pub(super) fn heard(
         &mut self,
@@ -364,6 +313,7 @@ impl Core {
             request,
             source: flow.remote,
             to_tag: new_tag(),
+            proved: None,
             dialog: None,
             merged: None,
         };

@@ -59,6 +59,7 @@ names! {
     ProxyAuthorization "Proxy-Authorization",
     WwwAuthenticate "WWW-Authenticate",
     ProxyAuthenticate "Proxy-Authenticate",
+    AuthenticationInfo "Authentication-Info",
     SessionExpires "Session-Expires" compact "x",
     MinSe "Min-SE",
     Reason "Reason",

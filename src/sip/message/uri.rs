@@ -88,6 +88,25 @@ fn ipv6(text: &str) -> Option<Ipv6Addr> {
     })
 }
 
+/// `%` escapes decoded, for comparison (RFC 3261 §19.1.4).
+pub fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, tail @ ..] = rest {
+        let escaped = match (first, tail) {
+            (b'%', [high, low, after @ ..]) => {
+                let digit = |c: &u8| char::from(*c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                digit(high).zip(digit(low)).map(|(high, low)| (high * 16 + low, after))
+            }
+            _ => None,
+        };
+        let (octet, after) = escaped.unwrap_or((*first, tail));
+        octets.push(octet);
+        rest = after;
+    }
+    octets
+}
+
 /// `host[:port]` of a URI or a Via.
 pub fn host_port_of(text: &[u8]) -> Option<(&[u8], Option<u16>)> {
     let (host, rest) = if text.first() == Some(&b'[') {
@@ -150,6 +169,11 @@ pub fn escape_user(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn escapes_are_decoded_for_comparison_only() {
+        assert_eq!(unescape(b"j%6Fe%"), b"joe%");
+    }
 
     #[test]
     fn a_dotted_user_is_a_user() {

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
 use super::super::super::config::ListenerConfig;
-use super::super::super::digest::answer;
+use super::super::super::digest::{Asked, answers};
 use super::*;
 
 /// What a peer waits for an answer.
@@ -26,6 +26,7 @@ async fn core(brain: Arc<Scripted>) -> (SipCore, ListenerId, SocketAddr) {
         bind: SocketAddr::from(([127, 0, 0, 1], 0)),
         external_ip: None,
         local_nets: Vec::new(),
+        algorithms: Vec::new(),
     };
     let config = SipConfig { listeners: vec![listener], ..open() };
     let core = SipCore::start(config, brain, Arc::new(Bob)).await.expect("a free port");
@@ -103,7 +104,9 @@ async fn a_udp_reader_that_died_is_begun_again_and_what_came_meanwhile_is_not_lo
     let challenge = final_of(&socket).await;
     let value = challenge.split("WWW-Authenticate: ").nth(1).and_then(|rest| rest.lines().next()).expect("a challenge");
     let account = Account { user: "bob".into(), password: "zanzibar".into(), realm: None };
-    let proof = answer([value.as_bytes()].into_iter(), &account, "REGISTER", "sip:bob@example.com", "c").expect("one");
+    let asked = Asked { method: b"REGISTER", uri: b"sip:bob@example.com", body: b"" };
+    let proof = answers([value.as_bytes()].into_iter(), &account, asked, &[], "c");
+    let proof = proof.into_iter().next().expect("one").value;
     let headers = format!("CSeq: 2 REGISTER\r\nExpires: 60\r\nAuthorization: {proof}\r\n");
     socket.send(request("REGISTER", from, "UDP", "r2", &headers).as_bytes()).await.expect("sent");
     assert!(final_of(&socket).await.starts_with("SIP/2.0 200"));

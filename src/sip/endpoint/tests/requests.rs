@@ -1,6 +1,7 @@
 //! A core alone: what it answers to single requests.
 
 use super::super::super::config::BindError;
+use super::super::super::digest::{Asked, answers};
 use super::pair::empty;
 use super::*;
 
@@ -63,9 +64,13 @@ impl Bench {
     }
     /// Sends any text from 192.0.2.7.
     pub fn raw(&self, text: String) -> Vec<String> {
+        self.raw_from([192, 0, 2, 7].into(), text)
+    }
+    /// Sends any text from port 5060 of an address.
+    pub fn raw_from(&self, source: IpAddr, text: String) -> Vec<String> {
         self.sent.lock().expect("the tape").clear();
-        self.core.shared().datagram(Flow::udp(0, SocketAddr::from(([192, 0, 2, 7], 5060))), Bytes::from(text));
-        self.sent.lock().expect("the tape").clone()
+        self.core.shared().datagram(Flow::udp(0, SocketAddr::new(source, 5060)), Bytes::from(text));
+        self.heard()
     }
     pub fn codes(answers: &[String]) -> Vec<u16> {
         answers.iter().filter_map(|text| text.get(8..11)?.parse().ok()).collect()
@@ -145,23 +150,18 @@ async fn strangers_are_challenged_md5_first_and_register_only_themselves() {
     let bench = Bench::new(Manner::Answers, SipConfig { anonymous: false, ..open() });
     for method in ["INVITE", "REGISTER"] {
         let via = format!("SIP/2.0/UDP h;branch=z9hG4bKs{method}");
-        let answers = bench.ask(method, &[("Via", &via)]).concat();
-        assert!(answers.starts_with("SIP/2.0 401"), "{answers}");
-        let (md5, sha) = (answers.find("algorithm=MD5"), answers.find("algorithm=SHA-256"));
+        let answer = bench.ask(method, &[("Via", &via)]).concat();
+        assert!(answer.starts_with("SIP/2.0 401"), "{answer}");
+        let (md5, sha) = (answer.find("algorithm=MD5"), answer.find("algorithm=SHA-256"));
         assert!(md5.is_some() && md5 < sha);
     }
     let challenge =
         bench.ask("REGISTER", &[("Via", "SIP/2.0/UDP h;branch=z9hG4bKs2"), ("CSeq", "2 REGISTER")]).concat();
     let value = challenge.split("WWW-Authenticate: ").nth(1).and_then(|rest| rest.lines().next()).expect("a challenge");
     let account = Account { user: "bob".into(), password: "zanzibar".into(), realm: None };
-    let proof = super::super::super::digest::answer(
-        [value.as_bytes()].into_iter(),
-        &account,
-        "REGISTER",
-        "sip:example.com",
-        "c",
-    );
-    let proof = proof.expect("an answer");
+    let asked = Asked { method: b"REGISTER", uri: b"sip:example.com", body: b"" };
+    let proof = answers([value.as_bytes()].into_iter(), &account, asked, &[], "c");
+    let proof = proof.into_iter().next().expect("an answer").value;
     let theft = bench.ask(
         "REGISTER",
         &[("Via", "SIP/2.0/UDP h;branch=z9hG4bKs3"), ("CSeq", "3 REGISTER"), ("Authorization", &proof)],
