@@ -19,6 +19,8 @@ pub mod config;
 pub mod dialog;
 pub mod digest;
 pub mod endpoint;
+#[cfg(test)]
+mod fuzz;
 pub mod message;
 pub mod metrics;
 pub mod nuisance;

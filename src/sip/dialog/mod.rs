@@ -37,7 +37,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// As the UAS of an INVITE (RFC 3261 §12.1.1). `None` without From or Contact.
+    /// As the UAS of an INVITE (RFC 3261 §12.1.1). `None` without From, or with a Contact that is no SIP URI; without any (RFC 2543)
+    /// its target is where From says.
     pub fn as_uas(request: &Message, local_tag: &str, flow: Flow) -> Option<Self> {
         let from = request.get(HeaderName::From)?;
         let cseq = view::cseq(&request.get(HeaderName::CSeq)?)?.0;
@@ -50,7 +51,10 @@ impl Record {
             local_cseq: u32::from(rand::random::<u16>()) + 1,
             remote_cseq: Some(cseq),
             routes: routes_of(request, false),
-            target: contact_of(request)?,
+            target: match request.all(HeaderName::Contact).next() {
+                Some(_) => contact_of(request)?,
+                None => NameAddr::parse(&from)?.uri_string(),
+            },
             owner: false,
             flow,
         })

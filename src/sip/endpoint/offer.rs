@@ -25,13 +25,15 @@ pub(super) fn is_type(message: &Message, media_type: &str) -> bool {
 
 impl Core {
     /// The offer of a request, `Some(None)` where it has none; `None` once it was refused: 422 (RFC 4028 §9), 415 (RFC 3261
-    /// §8.2.3), or what its SDP deserves, with a Warning.
+    /// §8.2.3), 406 where our answer could not be read (§21.4.7), or what its SDP deserves, with a Warning.
     pub(super) fn offer_of(&mut self, key: ServerKey, now: Instant) -> Option<Option<Box<AudioOffer>>> {
         let request = &self.servers.get(&key)?.request;
         let refusal = if SessionTimer::too_small(request) {
             422
         } else if !request.body().is_empty() && (encoded(request) || !is_type(request, SDP)) {
             415
+        } else if !takes_sdp(request) {
+            406
         } else {
             match description_of(request).transpose() {
                 Ok(offer) => return Some(offer),
@@ -49,6 +51,16 @@ impl Core {
         self.refuse(key, refusal, now);
         None
     }
+}
+
+/// Whether a description of ours may come back: Accept names it, or is not there (RFC 3261 §20.1).
+fn takes_sdp(request: &Message) -> bool {
+    let mut ranges = request.all(HeaderName::Accept).peekable();
+    let takes = |range: &[u8]| {
+        let bare = trim(view::split(range, b';').next().unwrap_or_default());
+        [SDP, "application/*", "*/*"].into_iter().any(|wanted| bare.eq_ignore_ascii_case(wanted.as_bytes()))
+    };
+    ranges.peek().is_none() || ranges.any(|header| view::split(&request.value(header), b',').any(takes))
 }
 
 fn encoded(request: &Message) -> bool {

@@ -271,7 +271,7 @@ impl Core {
         let via = Via::parse(trim(view::split(&via, b',').next()?))?;
         let mut parts: Vec<Vec<u8>> =
             vec![via.host.to_ascii_lowercase(), via.port.unwrap_or(0).to_string().into_bytes()];
-        match via.branch().filter(|branch| branch.get(..7).is_some_and(|b| b.eq_ignore_ascii_case(b"z9hG4bK"))) {
+        match via.transaction() {
             Some(branch) => parts.push(branch.to_vec()),
             None => {
                 // RFC 2543: what such a peer keeps the same in a request, its ACK and its CANCEL.

@@ -8,7 +8,7 @@ pub mod frame;
 pub mod header;
 pub mod status;
 #[cfg(test)]
-mod torture;
+pub(in crate::sip) mod torture;
 pub mod uri;
 pub mod validate;
 pub mod view;
@@ -22,6 +22,8 @@ pub use header::HeaderName;
 
 /// Longest start line and headers together, octets.
 pub const MAX_HEAD: usize = 64 * 1024;
+/// Longest Request-URI, octets.
+pub const MAX_URI: usize = 8 * 1024;
 /// Most header lines; those beyond are not read.
 pub const MAX_HEADERS: usize = 256;
 /// Longest body, octets; a longer one is not kept.
@@ -391,13 +393,18 @@ fn start_line(line: &[u8], offset: usize) -> Result<(Start, Option<&'static str>
             _ => Err(ParseError::StartLine),
         };
     }
-    let last = memchr::memrchr(b' ', rest).ok_or(ParseError::StartLine)?;
-    let (uri, version) = (rest.get(..last).unwrap_or_default(), rest.get(last + 1..).unwrap_or_default());
+    let ended = trim_end(rest);
+    let last = memchr::memrchr(b' ', ended).ok_or(ParseError::StartLine)?;
+    let (uri, version) = (ended.get(..last).unwrap_or_default(), ended.get(last + 1..).unwrap_or_default());
     if !view::is_token(head) || !is_version(version) {
         return Err(ParseError::StartLine);
     }
     let fault = if !version.eq_ignore_ascii_case(b"SIP/2.0") {
         Some(validate::VERSION)
+    } else if ended.len() != rest.len() {
+        Some("white space after the version")
+    } else if uri.len() > MAX_URI {
+        Some(validate::URI_TOO_LONG)
     } else if uri.is_empty() || uri.iter().any(|c| c.is_ascii_whitespace() || matches!(c, b'<' | b'>' | b'"')) {
         Some("the Request-URI is malformed")
     } else {

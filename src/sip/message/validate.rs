@@ -9,6 +9,8 @@ use super::{HeaderName, Kind, Message, Method, trim};
 
 /// The fault of a request line with another version than SIP/2.0.
 pub const VERSION: &str = "the SIP version is not 2.0";
+/// The fault of a Request-URI beyond [`super::MAX_URI`].
+pub const URI_TOO_LONG: &str = "the Request-URI is too long";
 /// The fault of a message with more headers or a longer body than are read.
 pub const TOO_LARGE: &str = "too many headers, or too long a body";
 
@@ -45,18 +47,32 @@ pub fn validate(message: &Message) -> Result<(), Fault> {
     }
 }
 
-/// RFC 3261 §8.2.6.2: a response repeats these, so they must be there in some shape.
+/// RFC 3261 §8.2.6.2: a response repeats these, so they must be there in some shape; of Via who sent it must be readable, whatever
+/// its parameters or its version are like.
 fn answerable(message: &Message) -> bool {
     let has = |name| message.all(name).next().is_some();
     let via = message.get(HeaderName::Via);
-    via.as_deref().and_then(|via| view::split(via, b',').next()).is_some_and(|via| Via::parse(trim(via)).is_some())
+    via.as_deref().and_then(|via| view::split(via, b',').next()).is_some_and(Via::names_a_sender)
         && [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq].into_iter().all(has)
+}
+
+/// RFC 3261 §8.1.1.8: a request that makes a dialog has exactly one Contact. A caller of RFC 2543, known by a branch without the
+/// cookie, may have none: then it is where From says.
+fn contact_ok(message: &Message) -> bool {
+    match message.all(HeaderName::Contact).count() {
+        0 => message.get(HeaderName::Via).is_some_and(|via| {
+            let top = view::split(&via, b',').next().and_then(|top| Via::parse(trim(top)));
+            top.is_some_and(|via| via.transaction().is_none())
+        }),
+        contacts => contacts == 1,
+    }
 }
 
 fn check(message: &Message) -> Result<(), (u16, &'static str)> {
     if let Some(fault) = message.fault() {
         let status = match fault {
             VERSION => 505,
+            URI_TOO_LONG => 414,
             TOO_LARGE => 513,
             _ => 400,
         };
@@ -123,8 +139,11 @@ fn check(message: &Message) -> Result<(), (u16, &'static str)> {
             if !uri.is_sip() && !uri.scheme.eq_ignore_ascii_case(b"tel") {
                 return Err((416, "the Request-URI has an unknown scheme"));
             }
-            // RFC 3261 §8.1.1.8: a request that can make a dialog has exactly one Contact.
-            if method == Method::INVITE && message.all(HeaderName::Contact).count() != 1 {
+            // RFC 3261 §19.1.1: headers have no meaning there.
+            if !uri.headers.is_empty() {
+                return Err((400, "the Request-URI has headers"));
+            }
+            if method == Method::INVITE && !contact_ok(message) {
                 return Err((400, "INVITE without exactly one Contact"));
             }
             Ok(())

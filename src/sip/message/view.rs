@@ -233,21 +233,27 @@ pub struct Via<'a> {
 impl<'a> Via<'a> {
     /// Reads one value (not a list); `None` when it is malformed.
     pub fn parse(value: &'a [u8]) -> Option<Self> {
+        let (version, via) = Self::of_any_version(value)?;
+        (version == b"2.0" && (via.parameters.is_empty() || parameters_ok(via.parameters))).then_some(via)
+    }
+
+    /// Whether it says who sent the message, whatever its version and parameters are like.
+    pub fn names_a_sender(value: &'a [u8]) -> bool {
+        Self::of_any_version(value).is_some()
+    }
+
+    fn of_any_version(value: &'a [u8]) -> Option<(&'a [u8], Self)> {
         let (protocol, rest) = cut(value, b'/')?;
         let (version, rest) = cut(rest, b'/')?;
-        if !trim(protocol).eq_ignore_ascii_case(b"SIP") || trim(version) != b"2.0" {
+        if !trim(protocol).eq_ignore_ascii_case(b"SIP") {
             return None;
         }
         let rest = trim(rest);
         let end = rest.iter().position(blank)?;
         let (transport, rest) = (rest.get(..end)?, trim(rest.get(end..)?));
-        let (sent_by, parameters) = match cut(rest, b';') {
-            Some((sent_by, parameters)) if parameters_ok(parameters) => (sent_by, parameters),
-            Some(_) => return None,
-            None => (rest, b"".as_slice()),
-        };
+        let (sent_by, parameters) = cut(rest, b';').unwrap_or((rest, b""));
         let (host, port) = host_port_of(trim(sent_by))?;
-        is_token(transport).then_some(Self { transport, host, port, parameters })
+        is_token(transport).then_some((trim(version), Self { transport, host, port, parameters }))
     }
 
     /// A parameter.
@@ -258,6 +264,12 @@ impl<'a> Via<'a> {
     /// The branch, where there is one.
     pub fn branch(&self) -> Option<&'a [u8]> {
         self.parameter("branch").filter(|branch| !branch.is_empty())
+    }
+
+    /// The branch, where it names a transaction (RFC 3261 §8.1.1.7): the cookie and something after it.
+    pub fn transaction(&self) -> Option<&'a [u8]> {
+        let cookie = |branch: &[u8]| branch.get(..7).is_some_and(|start| start.eq_ignore_ascii_case(b"z9hG4bK"));
+        self.branch().filter(|branch| branch.len() > 7 && cookie(branch))
     }
 }
 
@@ -338,6 +350,15 @@ mod tests {
             (b"192.0.2.1".as_slice(), Some(5062), Some(b"z9hG4bKx".as_slice()))
         );
         assert_eq!(via.parameter("rport"), Some(b"".as_slice()));
+    }
+
+    #[test]
+    fn a_cookie_without_more_names_no_transaction() {
+        let named = |branch: &str| {
+            let value = format!("SIP/2.0/UDP h;branch={branch}");
+            Via::parse(value.as_bytes()).expect("a Via").transaction().is_some()
+        };
+        assert!(named("z9hG4bKx") && !named("z9hG4bK") && !named("390skdjuw"));
     }
 
     #[test]

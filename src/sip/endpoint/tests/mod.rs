@@ -1,6 +1,7 @@
 //! Whole cores: two of them over a lossy link on paused time, and single messages in, octets out. Here: the brain that all of
 //! them are given, and a core for it.
 
+mod fuzz;
 mod identity;
 mod listening;
 mod loops;
@@ -8,6 +9,7 @@ mod outbound;
 mod pair;
 mod redelivery;
 mod requests;
+mod torture;
 mod trunks;
 
 use std::collections::HashMap;

@@ -68,8 +68,15 @@ impl Bench {
     }
     /// Sends any text from port 5060 of an address.
     pub fn raw_from(&self, source: IpAddr, text: String) -> Vec<String> {
+        self.octets_from(source, Bytes::from(text))
+    }
+    /// Sends any octets from 192.0.2.7.
+    pub fn octets(&self, octets: &[u8]) -> Vec<String> {
+        self.octets_from([192, 0, 2, 7].into(), Bytes::copy_from_slice(octets))
+    }
+    fn octets_from(&self, source: IpAddr, octets: Bytes) -> Vec<String> {
         self.sent.lock().expect("the tape").clear();
-        self.core.shared().datagram(Flow::udp(0, SocketAddr::new(source, 5060)), Bytes::from(text));
+        self.core.shared().datagram(Flow::udp(0, SocketAddr::new(source, 5060)), octets);
         self.heard()
     }
     pub fn codes(answers: &[String]) -> Vec<u16> {
