@@ -73,49 +73,6 @@ pub(super) async fn both_empty(pair: &Pair) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_call_ends_clean_whatever_the_link_loses_doubles_and_reorders() {
-    for seed in 0..200 {
-        let weather = Weather { loss: 0.25, twice: 0.2, delay: Duration::from_millis(400) };
-        let manner = [Manner::Answers, Manner::Rejects, Manner::Rings][usize::try_from(seed % 3).expect("small")];
-        let pair = pair(seed, weather, manner, open(), open());
-        let dialog = call(&pair, to_b("200"));
-        match manner {
-            Manner::Answers => {
-                // Either it is confirmed, or it ended because the link ate every repeat.
-                until("an outcome", || confirmed(&pair.a.0, dialog) || !pair.a.1.ended().is_empty()).await;
-                if seed % 2 == 0 {
-                    pair.a.1.order(dialog, SipCommand::Reoffer(Box::new(offer(4))));
-                    tokio::time::sleep(Duration::from_secs(3)).await;
-                }
-                pair.a.1.order(dialog, SipCommand::Hangup(Cause::hangup()));
-            }
-            Manner::Rings => {
-                tokio::time::sleep(Duration::from_millis(50 * seed)).await;
-                pair.a.1.order(dialog, SipCommand::Hangup(Cause::cancelled()));
-                // A callee that lost every CANCEL would ring for ever: its own leg hangs up.
-                tokio::time::sleep(Duration::from_secs(40)).await;
-                let ringing: Vec<_> = pair.b.0.shared().with(|core, _| core.dialogs.keys().copied().collect());
-                for dialog in ringing {
-                    pair.b.1.order(dialog, SipCommand::Hangup(Cause::expired()));
-                }
-            }
-            Manner::Rejects | Manner::Stalls | Manner::Forwards(_) | Manner::Sleeps => {}
-        }
-        until("the end", || !pair.a.1.ended().is_empty()).await;
-        if manner == Manner::Answers {
-            // A BYE whose every repeat was lost: the other side's leg would notice by its media.
-            tokio::time::sleep(Duration::from_secs(40)).await;
-            let left: Vec<_> = pair.b.0.shared().with(|core, _| core.dialogs.keys().copied().collect());
-            for dialog in left {
-                pair.b.1.order(dialog, SipCommand::Hangup(Cause::media_lost("silence")));
-            }
-        }
-        both_empty(&pair).await;
-        assert_eq!(pair.a.1.ended().len(), 1, "seed {seed}: one end");
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_call_is_answered_acknowledged_reoffered_and_hung_up() {
     let pair = pair(1, FINE, Manner::Answers, open(), open());
     let dialog = call(&pair, to_b("200"));
