@@ -7,7 +7,7 @@ use tandem_actors::control::Reply;
 use tandem_actors::model::ids::SubscriberId;
 use tandem_actors::ports::store::Cdr;
 
-use crate::http::deps::{ApiKey, ApiKeys, Cdrs, HttpDeps, StoreUnavailable, Subscribers};
+use crate::http::deps::{ApiKey, ApiKeys, Cdrs, HttpDeps, Ladders, StoreUnavailable, Subscribers};
 use crate::http::tokens::WallClock;
 use crate::sip::{Credentials, DigestAlgorithm};
 use crate::store::{Ha1Algorithm, Store, StoreError};
@@ -27,10 +27,11 @@ impl Desk {
     pub(super) fn deps(
         self: &Arc<Self>,
         subscribers: Arc<dyn Subscribers>,
+        ladders: Arc<dyn Ladders>,
         metrics: Render,
         wall: WallClock,
     ) -> HttpDeps {
-        HttpDeps { cdrs: self.clone(), subscribers, keys: self.clone(), metrics, wall }
+        HttpDeps { cdrs: self.clone(), subscribers, keys: self.clone(), ladders, metrics, wall }
     }
 }
 

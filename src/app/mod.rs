@@ -9,6 +9,7 @@
 mod desk;
 mod enrolment;
 mod parts;
+mod sight;
 
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -32,6 +33,7 @@ use crate::store::Store;
 use crate::telemetry::Render;
 use desk::Desk;
 use enrolment::Enrolment;
+use sight::Sight;
 
 /// What calls that are cut off get to say good-bye.
 const GOOD_BYE: Duration = Duration::from_secs(2);
@@ -68,7 +70,9 @@ impl App {
         let engine = Engine::start(parts::media(&config), Arc::clone(&brain), ends, Arc::clone(&wake))?;
         let rtc = Rtc::start(Arc::clone(&brain), engine.clone(), control_ends, wake)?;
         let desk = Arc::new(Desk::new(Arc::clone(&store)));
-        let sip = SipCore::start(parts::sip(&config), Arc::clone(&brain), desk.clone()).await?;
+        let began = (wall(), tokio::time::Instant::now());
+        let sip = SipCore::start(parts::sip(&config, began), Arc::clone(&brain), desk.clone()).await?;
+        let ladders = Arc::new(Sight(sip.clone()));
         let clients = Clients::new();
         let ports =
             Ports { sip: Arc::new(sip), rtc, media: engine.clone(), client: clients.clone(), store: store.clone() };
@@ -80,7 +84,7 @@ impl App {
             Arc::clone(&control),
             brain,
             clients.clone(),
-            desk.deps(enrolment, render, wall),
+            desk.deps(enrolment, ladders, render, wall),
         )
         .await?;
         Ok(Self { tree, control, engine, http, clients })

@@ -1,7 +1,9 @@
 //! The configuration as meant, cut into what each adapter takes.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::config::raw::Digest;
@@ -9,6 +11,7 @@ use crate::http::tls::Certificate;
 use crate::http::tokens::{ShortKey, TokenKey};
 use crate::http::{HttpConfig, HttpsConfig};
 use crate::media::{MediaConfig, OpusSettings};
+use crate::sip::sight::hep::HepConfig;
 use crate::sip::{DigestAlgorithm, DigestOffer, ListenerConfig, SipConfig, TrunkConfig};
 
 /// How long a released port pair rests: a stray packet of the old call is no longer under way.
@@ -16,7 +19,8 @@ const PORT_REST: Duration = Duration::from_secs(5);
 /// Media sessions on all threads: two a call at `limits.max_calls`, and what is being set up.
 const MAX_SESSIONS: usize = 5000;
 
-pub(super) fn sip(config: &Config) -> SipConfig {
+/// `began`: wall time and the instant it was read at.
+pub(super) fn sip(config: &Config, began: (SystemTime, Instant)) -> SipConfig {
     let sip = &config.sip;
     SipConfig {
         domain: config.brain.domain.clone(),
@@ -53,6 +57,12 @@ pub(super) fn sip(config: &Config) -> SipConfig {
         algorithms: offers(&sip.digest),
         algorithms_by_user: sip.digest_by_user.iter().map(|(users, list)| (users.clone(), offers(list))).collect(),
         integrity: sip.digest_integrity,
+        hep: config.hep.as_ref().map(|hep| HepConfig {
+            collector: hep.collector.clone(),
+            capture_id: hep.capture_id,
+            password: hep.password.expose().to_owned(),
+            began,
+        }),
         retry_after: u32::try_from(config.brain.limits.retry_after.as_secs()).unwrap_or(u32::MAX),
         ..SipConfig::default()
     }

@@ -60,6 +60,8 @@ pub struct Raw {
     pub rtc: Rtc,
     /// The API, the web phone, metrics.
     pub http: Http,
+    /// Export of SIP to a collector.
+    pub hep: Hep,
     /// Timers and limits.
     pub limits: Limits,
     /// The three modes.
@@ -83,6 +85,7 @@ impl Default for Raw {
             rtp: Rtp::default(),
             rtc: Rtc::default(),
             http: Http::default(),
+            hep: Hep::default(),
             limits: Limits::default(),
             modes: Modes::default(),
             services: Vec::new(),
@@ -290,6 +293,19 @@ impl Default for Http {
             allowed_origins: Vec::new(),
         }
     }
+}
+
+/// `[hep]`.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hep {
+    /// `host:port` of a HEP3 collector (Homer, heplify-server) that is sent every SIP message over UDP, secrets masked. Default:
+    /// `""`, none. Why: whoever has a collector knows where it is; without one nothing is sent.
+    pub collector: String,
+    /// Our number at the collector. Default: `0`. Why: it tells several switches apart.
+    pub capture_id: u32,
+    /// The collector's password, sent in the clear as HEP has it. Default: `""`, none. Why: most collectors ask for none.
+    pub password: Secret,
 }
 
 /// `[limits]`.

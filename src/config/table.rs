@@ -53,6 +53,7 @@ fn sections() -> Vec<(&'static str, &'static str, Table)> {
         ("[rtp]", "Rtp", table::<raw::Rtp>()),
         ("[rtc]", "Rtc", table::<raw::Rtc>()),
         ("[http]", "Http", table::<raw::Http>()),
+        ("[hep]", "Hep", table::<raw::Hep>()),
         ("[limits]", "Limits", table::<raw::Limits>()),
         ("[modes.ivr]", "Ivr", table::<raw::Ivr>()),
         ("[modes.sip_to_rtc]", "SipToRtc", table::<raw::SipToRtc>()),
@@ -64,7 +65,7 @@ fn sections() -> Vec<(&'static str, &'static str, Table)> {
 
 /// Keys of [`raw::Raw`] that are sections of their own.
 fn is_section(key: &Key) -> bool {
-    ["log", "sip", "rtp", "rtc", "http", "limits", "modes", "services", "trunks"].contains(&key.name.as_str())
+    ["log", "sip", "rtp", "rtc", "http", "hep", "limits", "modes", "services", "trunks"].contains(&key.name.as_str())
 }
 
 fn keys() -> Vec<(&'static str, Table, Vec<Key>)> {

@@ -1,10 +1,11 @@
 //! What the HTTP side asks of others than the brain; `app` wires them to the store and the configuration.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tandem_actors::control::Reply;
-use tandem_actors::model::ids::SubscriberId;
+use tandem_actors::model::ids::{CallId, SubscriberId};
 use tandem_actors::ports::store::Cdr;
 
 use super::tokens::WallClock;
@@ -18,6 +19,8 @@ pub struct HttpDeps {
     pub subscribers: Arc<dyn Subscribers>,
     /// Who may use the REST API.
     pub keys: Arc<dyn ApiKeys>,
+    /// What passed on the wire for a call.
+    pub ladders: Arc<dyn Ladders>,
     /// Renders the metrics in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Wall time, for tokens and certificates.
@@ -36,6 +39,33 @@ pub trait Cdrs: Send + Sync + 'static {
     /// # Errors
     /// [`StoreUnavailable`], in words.
     fn recent(&self, limit: u32) -> Reply<Result<Vec<Cdr>, StoreUnavailable>>;
+}
+
+/// What passed on the SIP wire, the latest calls' as far as memory reaches.
+pub trait Ladders: Send + Sync + 'static {
+    /// Of a call, all legs in the order of time; empty when nothing is known of it.
+    fn of_call(&self, call: CallId) -> Vec<LadderStep>;
+    /// Of a Call-ID and the other legs of its call, if it belongs to one.
+    fn of_call_id(&self, call_id: &str) -> (Option<CallId>, Vec<LadderStep>);
+}
+
+/// One SIP message that passed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LadderStep {
+    /// How long ago.
+    pub ago: Duration,
+    /// Whether we sent it.
+    pub sent: bool,
+    /// Our address.
+    pub local: SocketAddr,
+    /// The peer's.
+    pub remote: SocketAddr,
+    /// `udp`, `tcp`…
+    pub transport: &'static str,
+    /// Its Call-ID.
+    pub call_id: String,
+    /// The message, secrets masked.
+    pub text: String,
 }
 
 /// Manages subscribers. Passwords are kept as HA1 only, so a password is shown once, when it is made.

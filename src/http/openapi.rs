@@ -17,7 +17,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::Shared;
-use super::api::{calls, cdrs, lists, phone_calls, subscribers, tokens};
+use super::api::{calls, cdrs, ladder, lists, phone_calls, subscribers, tokens};
 use super::error::ApiError;
 
 /// Swagger UI writes styles into the page; nothing else is let in.
@@ -32,7 +32,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
             an API key as `Authorization: Bearer KEY`. Errors have one shape: `{\"error\":{\"code\",\"message\"}}`."
     ),
     paths(
-        lists::calls, calls::hang_up, lists::registrations, lists::trunks, lists::rooms, lists::clients,
+        lists::calls, calls::hang_up, ladder::of_call, ladder::of_call_id, lists::registrations, lists::trunks, lists::rooms, lists::clients,
         phone_calls::start, phone_calls::state, phone_calls::stop, tokens::issue, cdrs::recent,
         subscribers::list, subscribers::add, subscribers::remove,
     ),

@@ -9,6 +9,7 @@ use tandem_actors::model::settings::NumberRules;
 
 use super::digest::{DigestAlgorithm, DigestOffer};
 use super::nuisance::Budget;
+use super::sight::hep::HepConfig;
 use super::transaction::timer::Timers;
 use tandem_actors::model::net::Net;
 
@@ -40,6 +41,8 @@ pub struct SipConfig {
     pub max_dialogs: usize,
     /// Retry-After of 503, seconds.
     pub retry_after: u32,
+    /// The collector that sees every message; `None`: nobody.
+    pub hep: Option<HepConfig>,
 }
 
 impl Default for SipConfig {
@@ -57,6 +60,7 @@ impl Default for SipConfig {
             budget: Budget::default(),
             max_dialogs: 10_000,
             retry_after: 5,
+            hep: None,
         }
     }
 }

@@ -1,6 +1,10 @@
 //! The adapter's metrics, by name.
 
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use tandem_actors::model::ids::TrunkId;
+use tokio::time::Instant;
+
+use super::message::status;
 
 const MESSAGES: &str = "tandem_sip_messages_total";
 const DROPPED: &str = "tandem_sip_dropped_total";
@@ -12,12 +16,21 @@ const DIALOGS: &str = "tandem_sip_dialogs";
 const CONNECTIONS: &str = "tandem_sip_connections";
 
 const GIVEN_UP: &str = "tandem_sip_requests_given_up_total";
+const TRYING: &str = "tandem_sip_invite_trying_seconds";
+const RINGING: &str = "tandem_sip_post_dial_delay_seconds";
+const INVITE: &str = "tandem_sip_invite_seconds";
+const OTHER: &str = "tandem_sip_transaction_seconds";
+const TRUNK_CALLS: &str = "tandem_trunk_calls_ended_total";
+const TRUNK_TALK: &str = "tandem_trunk_talk_seconds_total";
 
 /// Describes them to the recorder.
 pub fn describe() {
-    describe_counter!(MESSAGES, "SIP messages by direction and method or status class");
+    describe_counter!(
+        MESSAGES,
+        "SIP messages by direction, method, and kind: `request`, or the status class of a response"
+    );
     describe_counter!(DROPPED, "SIP messages that were dropped, by reason");
-    describe_counter!(RETRANSMISSIONS, "SIP messages sent again by a timer or for a repeated request");
+    describe_counter!(RETRANSMISSIONS, "SIP messages that were repeated: `out` by us, `in` by peers");
     describe_counter!(
         AUTH,
         "Digest outcomes: proved, absent, stale, wrong, mismatch (another request's), forbidden (another's registration), withheld \
@@ -25,14 +38,86 @@ pub fn describe() {
     );
     describe_counter!(FENCED, "Orders not carried out, by reason: fenced, repeated, impossible");
     describe_counter!(GIVEN_UP, "Requests answered 500 since the brain crashed over them twice, by method");
+    describe_histogram!(TRYING, Unit::Seconds, "From an INVITE to its 100, by direction of the INVITE");
+    describe_histogram!(
+        RINGING,
+        Unit::Seconds,
+        "From an INVITE to its first 18x (post-dial delay), by direction of the INVITE"
+    );
+    describe_histogram!(INVITE, Unit::Seconds, "From an INVITE to its final response, by direction and status class");
+    describe_histogram!(OTHER, Unit::Seconds, "From another request to its final response, by direction and method");
+    describe_counter!(
+        TRUNK_CALLS,
+        "Calls of a trunk that ended, by direction and outcome: `answered`, else the status class; the share of `answered` is the answer-seizure ratio"
+    );
+    describe_counter!(
+        TRUNK_TALK,
+        "Seconds talked by a trunk, by direction; divided by its answered calls: the average call duration"
+    );
+    super::sight::hep::describe();
     describe_gauge!(TRANSACTIONS, "SIP transactions under way");
     describe_gauge!(DIALOGS, "SIP dialogs in the table, ended ones not yet forgotten included");
     describe_gauge!(CONNECTIONS, "SIP stream connections");
 }
 
-/// A message came (`in`) or went (`out`).
-pub(super) fn message(direction: &'static str, kind: &'static str) {
-    counter!(MESSAGES, "direction" => direction, "kind" => kind).increment(1);
+/// A request came (`in`) or went (`out`).
+pub(super) fn request(direction: &'static str, method: &'static str) {
+    counter!(MESSAGES, "direction" => direction, "method" => method, "kind" => "request").increment(1);
+}
+
+/// A response came (`in`) or went (`out`).
+pub(super) fn response(direction: &'static str, method: &'static str, code: u16) {
+    counter!(MESSAGES, "direction" => direction, "method" => method, "kind" => status::class(code)).increment(1);
+}
+
+/// How long a transaction took until what; each is measured once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Watch {
+    began: Instant,
+    trying: bool,
+    ringing: bool,
+    answered: bool,
+}
+
+impl Watch {
+    /// The request passed now.
+    pub fn start(now: Instant) -> Self {
+        Self { began: now, trying: false, ringing: false, answered: false }
+    }
+
+    /// A response to it passes.
+    pub fn response(&mut self, direction: &'static str, method: &'static str, code: u16, now: Instant) {
+        let took = now.saturating_duration_since(self.began);
+        match (method, code) {
+            ("INVITE", 100) if !self.trying => {
+                self.trying = true;
+                histogram!(TRYING, "direction" => direction).record(took);
+            }
+            ("INVITE", 180..=189) if !self.ringing => {
+                self.ringing = true;
+                histogram!(RINGING, "direction" => direction).record(took);
+            }
+            (_, 100..=199) => {}
+            _ if self.answered => {}
+            ("INVITE", _) => {
+                self.answered = true;
+                histogram!(INVITE, "direction" => direction, "class" => status::class(code)).record(took);
+            }
+            _ => {
+                self.answered = true;
+                histogram!(OTHER, "direction" => direction, "method" => method).record(took);
+            }
+        }
+    }
+}
+
+/// A call of a trunk ended: answered for so long, or refused with a status.
+pub(super) fn trunk_call(trunk: &TrunkId, direction: &'static str, talked: Option<std::time::Duration>, code: u16) {
+    let outcome = if talked.is_some() { "answered" } else { status::class(code) };
+    let trunk = trunk.to_string();
+    let seconds = talked.unwrap_or_default().as_secs();
+    counter!(TRUNK_TALK, "trunk" => trunk.clone(), "direction" => direction).increment(seconds);
+    counter!(TRUNK_CALLS, "trunk" => trunk, "direction" => direction, "outcome" => outcome).increment(1);
 }
 
 /// A message was dropped.
@@ -40,9 +125,9 @@ pub(super) fn dropped(reason: &'static str) {
     counter!(DROPPED, "reason" => reason).increment(1);
 }
 
-/// A message was sent again.
-pub(super) fn retransmission() {
-    counter!(RETRANSMISSIONS).increment(1);
+/// A message was repeated by us (`out`) or by a peer (`in`).
+pub(super) fn retransmission(direction: &'static str) {
+    counter!(RETRANSMISSIONS, "direction" => direction).increment(1);
 }
 
 /// A digest outcome.

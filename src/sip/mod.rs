@@ -6,11 +6,15 @@
 //!        ^                                                        | transaction (pure machines)
 //!        |                                                        | dialog      (pure records)
 //!        '------------------------- octets -----------------------' digest, nuisance, resolve
+//!                      both ways seen by: sight (ladders of calls, HEP3 export)
 //! ```
 //!
 //! Implemented: RFC 3261 (UAS, UAC and the wire side of a registrar; a B2BUA, not a proxy), RFC 6026, RFC 4320, RFC 3581,
 //! RFC 7616 and 8760, RFC 3311, RFC 3326, RFC 3325 at trunks, RFC 4028 as the answering side, RFC 5118, INFO digits.
 //! Deliberately not (yet): TLS and WebSocket transports, SRV and NAPTR, reliable provisional responses, REFER, redirection.
+//!
+//! Every message of RFC 4475 and RFC 5118 has its outcome in `tests/data/torture`; what reads a stranger's octets is fuzzed (`fuzz`,
+//! `endpoint::tests::fuzz`).
 //!
 //! `rsip` supplies the vocabulary (methods); it is neither the parser nor the writer here, since it cannot read a good part
 //! of the valid messages that real networks send. In tests it is an oracle where it can read.
@@ -25,6 +29,7 @@ pub mod message;
 pub mod metrics;
 pub mod nuisance;
 pub mod resolve;
+pub mod sight;
 pub mod transaction;
 pub mod transport;
 

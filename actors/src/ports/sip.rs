@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Fenced;
 use crate::model::address::{AppHeaders, CallerId, Contact, MaxForwards, NameAddr, SipOrigin, SipUri, Transport};
 use crate::model::cause::Cause;
-use crate::model::ids::{DialogId, Epoch, LegId, ListenerId, SubscriberId, TrunkId};
+use crate::model::ids::{CallId, DialogId, Epoch, LegId, ListenerId, SubscriberId, TrunkId};
 use crate::model::media::Digit;
 use crate::model::negotiate::{AudioAnswer, AudioOffer};
 
@@ -41,6 +41,8 @@ pub trait SipPort: Send + Sync + 'static {
     /// The address to advertise in SDP towards a peer: `external_ip` unless the peer is in `local_net`; and the local
     /// address to bind media to, which serves every peer that is asked for.
     fn media_address(&self, toward: MediaToward) -> MediaAddress;
+    /// Says which call a dialog is a leg of, before the leg's first order: for ladders and export, nothing else depends on it.
+    fn belong(&self, _dialog: DialogId, _call: CallId) {}
     /// While draining, new INVITEs and OPTIONS get 503 with Retry-After from the core itself.
     fn set_draining(&self, draining: bool);
     /// Our listeners, in order of configuration.

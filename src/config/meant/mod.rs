@@ -19,7 +19,7 @@ use super::problem::Problem;
 use super::raw::{self, Digest, LogFormat, Raw, Secret};
 use super::read::Places;
 use check::Checker;
-use network::{http, media, ports_do_not_meet, sip};
+use network::{hep, http, media, ports_do_not_meet, sip};
 use routing::{numbers_lead_to_one_place, services, trunks};
 use tandem_actors::model::net::Net;
 
@@ -40,6 +40,8 @@ pub struct Config {
     pub media: Media,
     /// For the HTTP adapter.
     pub http: Http,
+    /// The collector of what passes the SIP wire.
+    pub hep: Option<Hep>,
     /// For telemetry.
     pub log: Log,
     /// How long a drain waits for calls to end.
@@ -151,6 +153,17 @@ pub struct Http {
     pub allowed_origins: Vec<String>,
 }
 
+/// A HEP collector.
+#[derive(Debug, Clone)]
+pub struct Hep {
+    /// `host:port`.
+    pub collector: String,
+    /// Our number there.
+    pub capture_id: u32,
+    /// Empty: none.
+    pub password: Secret,
+}
+
 /// Logging.
 #[derive(Debug, Clone)]
 pub struct Log {
@@ -178,6 +191,7 @@ pub(super) fn resolve(raw: Raw, file: &Path, places: &Places) -> Result<Config, 
     let media = media(&mut check, &raw);
     let sip = sip(&mut check, &raw, local_net);
     let http = http(&mut check, &raw.http, folder);
+    let hep = hep(&mut check, &raw.hep);
     ports_do_not_meet(&mut check, &sip, &media, &http);
     let services = services(&mut check, &raw, &prompts);
     let (trunks, rtc_to_sip) = trunks(&mut check, &raw, &services);
@@ -208,6 +222,7 @@ pub(super) fn resolve(raw: Raw, file: &Path, places: &Places) -> Result<Config, 
         sip,
         media,
         http,
+        hep,
         log: Log { format: raw.log.format, filter: raw.log.filter },
         drain: Duration::from_secs(raw.limits.drain_s),
         brain: Settings {

@@ -11,7 +11,7 @@ use tandem_actors::model::settings::NumberRules;
 use super::super::problem::nearest;
 use super::super::raw::{self, Raw, Secret};
 use super::check::Checker;
-use super::{Http, Listener, Media, Sip, TrunkAccess};
+use super::{Hep, Http, Listener, Media, Sip, TrunkAccess};
 use tandem_actors::model::net::Net;
 
 pub(super) fn media(check: &mut Checker<'_>, raw: &Raw) -> Media {
@@ -204,6 +204,19 @@ pub(super) fn http(check: &mut Checker<'_>, raw: &raw::Http, folder: &Path) -> H
         certificate,
         allowed_origins: raw.allowed_origins.clone(),
     }
+}
+
+/// The collector, where one is named.
+pub(super) fn hep(check: &mut Checker<'_>, raw: &raw::Hep) -> Option<Hep> {
+    if raw.collector.is_empty() {
+        return None;
+    }
+    let port = raw.collector.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    if !matches!(port, Some(Ok(1..))) {
+        let what = format!("\"{}\" is no host and port", raw.collector);
+        check.wrong("hep.collector", what, "write as \"homer.example.com:9060\", or \"\" for none");
+    }
+    Some(Hep { collector: raw.collector.clone(), capture_id: raw.capture_id, password: raw.password.clone() })
 }
 
 /// A port that two of ours want. Port 0 is any free one and meets nothing.

@@ -9,6 +9,8 @@ use super::{Shared, auth};
 
 pub(super) mod calls;
 pub(super) mod cdrs;
+mod draw;
+pub(super) mod ladder;
 pub(super) mod lists;
 pub(super) mod phone_calls;
 pub(super) mod shapes;
@@ -34,6 +36,8 @@ macro_rules! routes {
 routes! {
     "/api/v1/calls": get lists::calls;
     "/api/v1/calls/{id}": delete calls::hang_up;
+    "/api/v1/calls/{id}/ladder": get ladder::of_call;
+    "/api/v1/ladder": get ladder::of_call_id;
     "/api/v1/registrations": get lists::registrations;
     "/api/v1/trunks": get lists::trunks;
     "/api/v1/rooms": get lists::rooms;

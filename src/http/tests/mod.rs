@@ -28,7 +28,9 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use super::deps::{AddSubscriberError, ApiKey, ApiKeys, Cdrs, NewSubscriber, StoreUnavailable, Subscribers};
+use super::deps::{
+    AddSubscriberError, ApiKey, ApiKeys, Cdrs, LadderStep, Ladders, NewSubscriber, StoreUnavailable, Subscribers,
+};
 use super::*;
 
 const NOW: u64 = 1_700_000_000;
@@ -109,6 +111,33 @@ impl Control for Desk {
     }
 }
 
+/// Remembers an INVITE of [`CALL`], and one that became no call.
+struct Wire;
+
+impl Ladders for Wire {
+    fn of_call(&self, call: CallId) -> Vec<LadderStep> {
+        if call == CALL { self.of_call_id("a1").1 } else { Vec::new() }
+    }
+    fn of_call_id(&self, call_id: &str) -> (Option<CallId>, Vec<LadderStep>) {
+        let step = |sent, ago, text: &str| LadderStep {
+            ago: Duration::from_millis(ago),
+            sent,
+            local: "192.0.2.1:5060".parse().expect("an address"),
+            remote: "192.0.2.7:5062".parse().expect("an address"),
+            transport: "udp",
+            call_id: call_id.into(),
+            text: text.into(),
+        };
+        let invite = step(false, 20, "INVITE sip:lobby@h SIP/2.0\r\nCall-ID: a1\r\n\r\nv=0\r\n");
+        let refusal = step(true, 10, "SIP/2.0 403 Forbidden\r\nCall-ID: a1\r\n\r\n");
+        match call_id {
+            "a1" => (Some(CALL), vec![invite, refusal]),
+            "a2@h" => (None, vec![invite]),
+            _ => (None, Vec::new()),
+        }
+    }
+}
+
 /// A brain that passes on what clients say.
 struct Ear(mpsc::UnboundedSender<ClientInput>);
 
@@ -184,6 +213,7 @@ async fn stand_with(https: Option<HttpsConfig>) -> Stand {
         cdrs: Arc::new(LockedStore),
         subscribers: Arc::new(Book::default()),
         keys: Arc::new(OneKey),
+        ladders: Arc::new(Wire),
         metrics: Arc::new(|| "tandem_calls 1\n".into()),
         wall: Arc::new(now),
     };

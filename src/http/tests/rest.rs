@@ -31,6 +31,38 @@ async fn what_lives_is_listed() {
 }
 
 #[tokio::test]
+async fn the_ladder_of_a_call_is_json_or_drawn() {
+    let stand = stand().await;
+    let path = format!("/api/v1/calls/{CALL}/ladder");
+    let (status, ladder) = stand.ask("GET", &path, None).await;
+    assert_eq!((status, ladder["call"].as_str()), (200, Some(CALL.to_string().as_str())));
+    let first = &ladder["messages"][0];
+    assert_eq!(first["at"], "2023-11-14T22:13:19.98Z");
+    assert_eq!((&first["from"], &first["to"]), (&json!("192.0.2.7:5062"), &json!("192.0.2.1:5060")));
+    assert_eq!((&first["line"], &first["headers"][0]), (&json!("INVITE sip:lobby@h SIP/2.0"), &json!("Call-ID: a1")));
+    assert_eq!(first["body"], Value::Null, "bodies are shown where they are asked for");
+    let (_, ladder) = stand.ask("GET", &format!("{path}?bodies=true"), None).await;
+    assert_eq!(ladder["messages"][0]["body"], "v=0\r\n");
+    let head = |path: &str| {
+        format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: Bearer secret\r\n\r\n")
+    };
+    let (status, headers, drawn) = stand.raw(&head(&format!("{path}?format=text"))).await;
+    assert!(status == 200 && headers.contains("text/plain"), "{headers}");
+    assert!(drawn.contains("INVITE sip:lobby@h") && drawn.contains("403 Forbidden"), "{drawn}");
+    // One that became no call, by its Call-ID.
+    let (status, ladder) = stand.ask("GET", "/api/v1/ladder?call_id=a2%40h", None).await;
+    assert_eq!((status, &ladder["call"]), (200, &Value::Null));
+    for (path, expected) in [
+        ("/api/v1/calls/call-99/ladder", 404),
+        ("/api/v1/ladder?call_id=none", 404),
+        ("/api/v1/ladder", 400),
+        ("/api/v1/ladder?call_id=a1&format=png", 400),
+    ] {
+        assert_eq!(stand.ask("GET", path, None).await.0, expected, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_phone_call_is_started_watched_and_stopped() {
     let stand = stand().await;
     let order = json!({"phone_number": "+8613800138000", "room": "lobby", "ttl_s": 60});

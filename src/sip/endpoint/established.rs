@@ -93,10 +93,12 @@ pub(super) struct Established {
     pub info_out: bool,
     /// Confirmed once: the 2xx of the INVITE was acknowledged.
     pub confirmed: bool,
+    /// When the 2xx of the INVITE passed.
+    pub since: Instant,
 }
 
 impl Established {
-    pub fn new(record: Record, contact: String, trunk: Option<usize>) -> Self {
+    pub fn new(record: Record, contact: String, trunk: Option<usize>, now: Instant) -> Self {
         Self {
             record,
             contact,
@@ -111,6 +113,7 @@ impl Established {
             held: None,
             last_ack: None,
             digits: VecDeque::new(),
+            since: now,
             info_out: false,
             confirmed: false,
         }
@@ -157,8 +160,20 @@ impl Core {
         if let Some(held) = orphan {
             self.refuse(held.key, 487, now);
         }
+        self.count_trunk_call(id, cause.status, now);
         self.tell(id, DialogEvent::Ended(cause));
         self.arm_dialog(id);
+    }
+
+    fn count_trunk_call(&self, id: DialogId, status: u16, now: Instant) {
+        let Some(dialog) = self.dialogs.get(&id) else { return };
+        let (direction, trunk) = match &dialog.side {
+            Side::Uas(incoming) => ("in", incoming.trunk()),
+            Side::Uac(outgoing) => ("out", outgoing.trunk()),
+        };
+        let Some(trunk) = trunk.and_then(|at| self.trunks.get(at)) else { return };
+        let talked = dialog.established.as_ref().map(|established| now.saturating_duration_since(established.since));
+        metrics::trunk_call(&trunk.config.id, direction, talked, status);
     }
 
     /// Arms the dialog's next deadline, if it is sooner than what is armed.
@@ -198,7 +213,7 @@ impl Core {
                 AckDue::Nothing => established.accepted = Some(accepted),
                 AckDue::Resend(octets) => {
                     established.accepted = Some(accepted);
-                    metrics::retransmission();
+                    metrics::retransmission("out");
                     self.send(flow, octets);
                 }
                 AckDue::GiveUp => {
@@ -337,7 +352,7 @@ impl Core {
         let flow = self.dialog_flow(record);
         let via = self.via(flow, rand::random());
         let octets = draft.write(&via, "", &self.config.user_agent);
-        metrics::message("out", "ACK");
+        metrics::request("out", "ACK");
         self.send(flow, octets.clone());
         (flow, octets)
     }
@@ -422,7 +437,7 @@ impl Core {
                 && *cseq == draft.cseq
             {
                 let (flow, octets) = (*flow, octets.clone());
-                metrics::retransmission();
+                metrics::retransmission("out");
                 self.send(flow, octets);
                 return;
             }

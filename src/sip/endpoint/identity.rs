@@ -100,11 +100,11 @@ impl Core {
         code: u16,
         fill: impl FnOnce(&mut Writer),
     ) {
-        metrics::message("out", status::class(code));
-        let token = match request.kind() {
-            Kind::Request { token, .. } => token,
+        let (method, token) = match request.kind() {
+            Kind::Request { method, token, .. } => (method, token),
             Kind::Response { .. } => return,
         };
+        metrics::response("out", method.label(), code);
         let tag = self.server_key(request, token).map_or_else(new_tag, |key| format!("{:016x}", key.0));
         let mut writer = response_to(request, code, &tag, flow.remote);
         fill(&mut writer);

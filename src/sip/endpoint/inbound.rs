@@ -50,6 +50,10 @@ enum Stage {
 }
 
 impl Incoming {
+    pub fn trunk(&self) -> Option<usize> {
+        self.trunk
+    }
+
     pub fn deadline(&self) -> Option<Instant> {
         let adopt_by = match &self.stage {
             Stage::Unadopted(_, _, at) => Some(*at),
@@ -171,7 +175,7 @@ impl Core {
     pub(super) fn cancel(&mut self, key: ServerKey, flow: Flow, message: Message, now: Instant) {
         let invite = self.server_key(&message, b"INVITE").filter(|invite| self.servers.contains_key(invite));
         let q850 = q850_of(&message);
-        self.serve(key, message, flow, false);
+        self.serve(key, message, flow, false, now);
         let Some(invite) = invite else {
             self.refuse(key, 481, now);
             return;
@@ -345,7 +349,7 @@ impl Core {
         let Some(incoming) = self.incoming_mut(id) else { return false };
         let (key, cseq, offered, session) = (incoming.key, incoming.cseq, incoming.offered, incoming.session);
         incoming.ring_refresh = None;
-        let mut established = Established::new(incoming.record.clone(), incoming.contact.clone(), incoming.trunk);
+        let mut established = Established::new(incoming.record.clone(), incoming.contact.clone(), incoming.trunk, now);
         let contact = self.contact(established.record.flow, &established.contact);
         let octets = self.respond(
             key,

@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tandem_actors::model::address::Transport;
-use tandem_actors::model::ids::{DialogId, Epoch, ListenerId, TrunkId};
+use tandem_actors::model::ids::{CallId, DialogId, Epoch, ListenerId, TrunkId};
 use tandem_actors::ports::sip::SipEvent;
 use tokio::time::Instant;
 
@@ -70,12 +70,25 @@ const SUPPORTED: &str = "timer";
 /// The body we read.
 const SDP: &str = "application/sdp";
 
+/// Most dialogs whose call is known before their INVITE is ordered: a leg that finds no media orders none. Only sight would suffer.
+const AWAITED: usize = 4096;
+
 /// What is to be done once the lock is released.
 #[derive(Debug)]
 enum Effect {
-    Send { flow: Flow, octets: Bytes },
+    Send {
+        flow: Flow,
+        octets: Bytes,
+    },
     Event(Box<SipEvent>),
-    Resolve { host: String },
+    Resolve {
+        host: String,
+    },
+    /// The dialogs of these Call-IDs are legs of a call: for sight.
+    Belong {
+        call: CallId,
+        call_ids: Vec<String>,
+    },
 }
 
 /// A client transaction by its branch; a CANCEL shares its INVITE's.
@@ -107,6 +120,7 @@ struct Client {
     /// Whether no more challenges are answered: a realm is told the password once, and once more when it calls our nonce
     /// stale.
     proved: bool,
+    watch: metrics::Watch,
 }
 
 /// Who hears what becomes of a request of ours.
@@ -152,6 +166,7 @@ struct Server {
     dialog: Option<DialogId>,
     /// The entry of `merged` to clear with it.
     merged: Option<u64>,
+    watch: metrics::Watch,
 }
 
 /// Whose time has come.
@@ -204,6 +219,8 @@ struct Core {
     servers: HashMap<ServerKey, Server>,
     /// From tag, Call-ID and CSeq of INVITEs under way, to spot merged requests (RFC 3261 §8.2.2.2).
     merged: HashMap<u64, ServerKey>,
+    /// The calls of dialogs whose INVITE is about to be ordered.
+    awaited: HashMap<DialogId, CallId>,
     dialogs: HashMap<DialogId, Dialog>,
     /// Call-ID and local tag to dialog.
     names: HashMap<(String, String), DialogId>,
@@ -235,6 +252,7 @@ impl Core {
             clients: HashMap::new(),
             servers: HashMap::new(),
             merged: HashMap::new(),
+            awaited: HashMap::new(),
             dialogs: HashMap::new(),
             names: HashMap::new(),
             registers: HashMap::new(),
@@ -263,6 +281,32 @@ impl Core {
 
     fn send(&mut self, flow: Flow, octets: Bytes) {
         self.effects.push(Effect::Send { flow, octets });
+    }
+
+    // ---- sight
+
+    /// The Call-IDs of a dialog: one, or one a fork.
+    fn call_ids(&self, id: DialogId) -> Vec<String> {
+        match self.dialogs.get(&id).map(|dialog| &dialog.side) {
+            Some(established::Side::Uas(incoming)) => vec![incoming.record.call_id.clone()],
+            Some(established::Side::Uac(outgoing)) => {
+                outgoing.forks.iter().map(|fork| fork.draft.call_id.clone()).collect()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// A dialog is a leg of this call; one whose INVITE comes next is remembered until then.
+    fn belong(&mut self, id: DialogId, call: CallId) {
+        if self.dialogs.contains_key(&id) {
+            let call_ids = self.call_ids(id);
+            self.effects.push(Effect::Belong { call, call_ids });
+            return;
+        }
+        if self.awaited.len() >= AWAITED {
+            self.awaited.clear();
+        }
+        self.awaited.insert(id, call);
     }
 
     // ---- time

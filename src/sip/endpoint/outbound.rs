@@ -57,6 +57,11 @@ enum Cancel {
 }
 
 impl Outgoing {
+    /// The trunk of who answered, else of the first destination.
+    pub fn trunk(&self) -> Option<usize> {
+        self.forks.get(self.winner.unwrap_or_default())?.trunk
+    }
+
     /// Whether no fork can bring anything any more.
     pub fn quiet(&self) -> bool {
         self.forks.iter().all(|fork| fork.done)
@@ -105,6 +110,9 @@ impl Core {
         if let Some(dialog) = self.dialogs.get_mut(&id) {
             let offer = Some(Box::new(invite.offer.clone()));
             dialog.side = Side::Uac(Outgoing { forks, offer, ..Outgoing::default() });
+        }
+        if let Some(call) = self.awaited.remove(&id) {
+            self.effects.push(Effect::Belong { call, call_ids: self.call_ids(id) });
         }
         if hops.is_empty() {
             self.end(id, Cause::not_found("no destination that can be reached by SIP"), now);
@@ -270,7 +278,7 @@ impl Core {
             if let Some((_, flow, octets)) = fork.acks.iter().find(|(known, _, _)| *known == tag) {
                 // RFC 3261 §13.2.2.4: every repeat of the 2xx gets its ACK.
                 let (flow, octets) = (*flow, octets.clone());
-                metrics::retransmission();
+                metrics::retransmission("out");
                 self.send(flow, octets);
                 return;
             }
@@ -308,7 +316,7 @@ impl Core {
             Some(answer) => {
                 let headers = app_headers(response);
                 let contact = draft.contact.clone().unwrap_or_default();
-                let mut established = Established::new(record, contact, trunk);
+                let mut established = Established::new(record, contact, trunk, now);
                 established.confirmed = true;
                 let mut advertised = None;
                 if let Some(dialog) = self.dialogs.get_mut(&id) {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use tandem_actors::model::address::Transport;
-use tandem_actors::model::ids::{DialogId, Epoch, ListenerId, TrunkId};
+use tandem_actors::model::ids::{CallId, DialogId, Epoch, ListenerId, TrunkId};
 use tandem_actors::ports::Fenced;
 use tandem_actors::ports::sip::{
     Destination, DialogPhase, DialogSnapshot, IncomingInvite, MediaAddress, MediaToward, RegisterAnswer, SipCommand,
@@ -58,6 +58,9 @@ impl SipPort for SipCore {
     }
     fn keep_listening(&self, listener: &ListenerId) -> Result<bool, String> {
         self.listen_again(listener)
+    }
+    fn belong(&self, dialog: DialogId, call: CallId) {
+        self.shared().with(|core, _| core.belong(dialog, call));
     }
     fn set_draining(&self, draining: bool) {
         self.shared().with(|core, _| core.draining = draining);

@@ -16,11 +16,11 @@ impl Core {
     pub(super) fn receive(&mut self, flow: Flow, message: Message, checked: Result<(), Fault>, now: Instant) {
         match (message.kind(), checked) {
             (Kind::Request { method, .. }, Ok(())) => {
-                metrics::message("in", method.label());
+                metrics::request("in", method.label());
                 self.request(flow, message, method, now);
             }
             (Kind::Response { status: code }, Ok(())) => {
-                metrics::message("in", status::class(code));
+                metrics::response("in", cseq_method(&message).label(), code);
                 self.response(&message, code, now);
             }
             (_, Err(Fault::Refuse { status, why })) => {
@@ -80,6 +80,7 @@ impl Core {
             return;
         };
         if self.servers.contains_key(&key) {
+            metrics::retransmission("in");
             self.server_step(key, ServerInput::Repeat, now);
             return;
         }
@@ -103,7 +104,7 @@ impl Core {
                 return;
             }
             (false, false) => {
-                self.serve(key, message, flow, invite);
+                self.serve(key, message, flow, invite, now);
                 if self.extensions_ok(key, now) {
                     self.in_dialog(key, method, &names, flow, now);
                 }
@@ -130,7 +131,7 @@ impl Core {
                 caller
             }
         };
-        self.serve(key, message, flow, invite);
+        self.serve(key, message, flow, invite, now);
         if let (Caller::Proved(proved), Some(server)) = (caller, self.servers.get_mut(&key)) {
             server.proved = Some(proved);
         }
@@ -206,4 +207,10 @@ impl Core {
             "",
         );
     }
+}
+
+/// The method that CSeq names: a response's own.
+fn cseq_method(message: &Message) -> Method {
+    let cseq = message.get(HeaderName::CSeq).unwrap_or_default();
+    view::cseq(&cseq).map_or(Method::Other, |(_, method)| Method::of(method))
 }

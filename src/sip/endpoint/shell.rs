@@ -15,6 +15,8 @@ use super::super::digest::Credentials;
 use super::super::message::validate::validate;
 use super::super::message::{Carried, Message};
 use super::super::resolve::Resolver;
+use super::super::sight::Tap;
+use super::super::sight::hep::Hep;
 use super::super::transport::sockets::Sockets;
 use super::super::transport::tcp::Connections;
 use super::super::transport::{Flow, Wire};
@@ -37,6 +39,7 @@ pub struct Shared {
     brain: Arc<dyn Brain>,
     resolver: Resolver,
     wake: Arc<Notify>,
+    tap: Tap,
     /// Stream connections.
     pub(in crate::sip) connections: Connections,
     runtime: tokio::runtime::Handle,
@@ -89,7 +92,10 @@ impl SipCore {
         brain: Arc<dyn Brain>,
         wire: impl FnOnce(Weak<Shared>) -> Box<dyn Wire>,
     ) -> Self {
+        let locals = core.listeners.iter().map(|listener| listener.local).collect();
+        let tap = Tap::new(locals, core.config.hep.clone().map(Hep::start));
         let shared = Arc::new_cyclic(|me| Shared {
+            tap,
             core: Mutex::new(Guarded { core, carrying: false, armed: None }),
             wire: wire(me.clone()),
             brain,
@@ -107,6 +113,11 @@ impl SipCore {
     pub fn local_addrs(&self) -> Vec<(ListenerId, SocketAddr)> {
         self.shared
             .with(|core, _| core.listeners.iter().map(|listener| (listener.id.clone(), listener.local)).collect())
+    }
+
+    /// What passed the wire.
+    pub fn tap(&self) -> &Tap {
+        &self.shared.tap
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -165,7 +176,11 @@ impl Shared {
 
     fn carry_out(&self, effect: Effect) {
         match effect {
-            Effect::Send { flow, octets } => self.wire.send(flow, octets),
+            Effect::Send { flow, octets } => {
+                self.tap.goes(flow, &octets, Instant::now());
+                self.wire.send(flow, octets);
+            }
+            Effect::Belong { call, call_ids } => self.tap.belong(call, call_ids),
             Effect::Event(event) => {
                 // A panic of the brain's inbox must not stop the wire.
                 if catch_unwind(AssertUnwindSafe(|| self.brain.sip(*event))).is_err() {
@@ -207,6 +222,7 @@ impl Shared {
 
     fn take(&self, flow: Flow, message: Message) {
         let checked = validate(&message);
+        self.tap.came(flow, &message, Instant::now());
         self.with(|core, now| core.receive(flow, message, checked, now));
     }
 

@@ -138,7 +138,7 @@ impl Core {
     ) {
         let contact = draft.contact.as_deref().map(|user| self.contact(flow, user)).unwrap_or_default();
         let octets = draft.write(&via, &contact, &self.config.user_agent);
-        metrics::message("out", Method::Known(draft.method).label());
+        metrics::request("out", Method::Known(draft.method).label());
         let timers = self.config.timers;
         let (machine, effects) = if draft.method == rsip::Method::Invite {
             let (machine, effects) = ClientInvite::start(octets, flow.reliable(), &timers, now);
@@ -147,7 +147,8 @@ impl Core {
             let (machine, effects) = ClientOther::start(octets, flow.reliable(), &timers, now);
             (ClientMachine::Other(machine), effects)
         };
-        self.clients.insert(key, Client { machine, draft, via, flow, owner, proved });
+        self.clients
+            .insert(key, Client { machine, draft, via, flow, owner, proved, watch: metrics::Watch::start(now) });
         self.carry_out(flow, effects);
         self.arm_client(key);
     }
@@ -155,7 +156,7 @@ impl Core {
     pub(super) fn carry_out(&mut self, flow: Flow, effects: Effects) -> Option<Tell> {
         if let Some(octets) = effects.send {
             if effects.again {
-                metrics::retransmission();
+                metrics::retransmission("out");
             }
             self.send(flow, octets);
         }
@@ -183,7 +184,10 @@ impl Core {
 
     pub(super) fn client_input(&mut self, key: ClientKey, input: ClientInput<'_>, now: Instant) {
         let Some(client) = self.clients.remove(&key) else { return };
-        let Client { machine, draft, via, flow, owner, proved } = client;
+        let Client { machine, draft, via, flow, owner, proved, mut watch } = client;
+        if let ClientInput::Response { status, .. } = &input {
+            watch.response("out", Method::Known(draft.method).label(), *status, now);
+        }
         let (reliable, timers) = (flow.reliable(), self.config.timers);
         let (machine, effects) = match machine {
             ClientMachine::Invite(machine) => {
@@ -215,7 +219,7 @@ impl Core {
         // The user is told while the transaction is out of the table: it may end the dialog, or begin others.
         let (owner_kept, draft_kept) = (owner.clone(), draft.clone());
         if let Some(machine) = machine {
-            self.clients.insert(key, Client { machine, draft, via, flow, owner, proved });
+            self.clients.insert(key, Client { machine, draft, via, flow, owner, proved, watch });
             self.arm_client(key);
         }
         match (tell, input) {
@@ -301,7 +305,7 @@ impl Core {
     }
 
     /// Opens a server transaction.
-    pub(super) fn serve(&mut self, key: ServerKey, request: Message, flow: Flow, invite: bool) {
+    pub(super) fn serve(&mut self, key: ServerKey, request: Message, flow: Flow, invite: bool, now: Instant) {
         let machine = if invite {
             ServerMachine::Invite(ServerInvite::start())
         } else {
@@ -316,6 +320,7 @@ impl Core {
             proved: None,
             dialog: None,
             merged: None,
+            watch: metrics::Watch::start(now),
         };
         self.servers.insert(key, server);
     }
@@ -329,14 +334,19 @@ impl Core {
         fill: impl FnOnce(&mut Writer),
         body: &str,
     ) -> Option<Bytes> {
-        let server = self.servers.get(&key)?;
+        let server = self.servers.get_mut(&key)?;
+        let method = match server.request.kind() {
+            Kind::Request { method, .. } => method.label(),
+            Kind::Response { .. } => Method::Other.label(),
+        };
+        server.watch.response("in", method, status, now);
         let mut writer = response_to(&server.request, status, &server.to_tag, server.source);
         if status != 100 {
             writer.header(HeaderName::Server, &self.config.user_agent);
         }
         fill(&mut writer);
         let octets = writer.finish(SDP, body.as_bytes());
-        metrics::message("out", status::class(status));
+        metrics::response("out", method, status);
         self.server_step(key, ServerInput::Respond { status, response: octets.clone() }, now);
         Some(octets)
     }

@@ -73,7 +73,8 @@ impl Method {
     /// CANCEL.
     pub const CANCEL: Self = Self::Known(rsip::Method::Cancel);
 
-    fn of(token: &[u8]) -> Self {
+    /// The method a token names.
+    pub fn of(token: &[u8]) -> Self {
         use rsip::Method as M;
         Self::Known(match token {
             b"INVITE" => M::Invite,
@@ -232,6 +233,11 @@ impl Message {
             }
             Start::Response { status } => Kind::Response { status },
         }
+    }
+
+    /// All of it as it came, what followed its body in a datagram included.
+    pub fn octets(&self) -> &Bytes {
+        &self.buffer
     }
 
     /// What was wrong with it while reading, if it could be read on.

@@ -70,6 +70,7 @@ impl State {
         if self.shell.was_over(me) {
             return;
         }
+        self.shell.ctx.ports.sip.belong(self.sip.dialog, self.shell.checkpoint.call);
         if let SipPhase::Ending(_) = self.sip.phase {
             self.watch_the_wire(me);
         } else if self.sip.rtp.is_none()
