@@ -59,6 +59,9 @@ impl Brain for Inbox {
             SipEvent::Register(request) => {
                 directory.registrar.cast(RegistrarMsg::Register(request));
             }
+            SipEvent::ConnectionGone { listener, transport, source } => {
+                directory.registrar.cast(RegistrarMsg::ConnectionGone { listener, transport, source });
+            }
             SipEvent::TrunkRegistration { trunk, epoch, outcome } => {
                 directory.trunks.cast(&trunk, TrunkMsg::Registration { epoch, outcome });
             }

@@ -6,6 +6,7 @@
 //!   Tree = inbox + ports + settings; Control = what Http asks of it
 //! ```
 
+mod certificates;
 mod desk;
 mod enrolment;
 mod parts;
@@ -20,6 +21,7 @@ use tandem_actors::ports::media::MediaPort;
 use tandem_actors::ports::{Brain, Ports};
 use tandem_actors::supervision::{Faults, Kind};
 use tandem_actors::tree::Tree;
+use tokio::task::JoinHandle;
 
 use crate::cli::{StartError, Started, Switch};
 use crate::config::Config;
@@ -31,6 +33,7 @@ use crate::rtc::Rtc;
 use crate::sip::SipCore;
 use crate::store::Store;
 use crate::telemetry::Render;
+use certificates::Certificates;
 use desk::Desk;
 use enrolment::Enrolment;
 use sight::Sight;
@@ -45,6 +48,8 @@ pub struct App {
     engine: Arc<Engine>,
     http: Http,
     clients: Arc<Clients>,
+    certificates: Arc<Certificates>,
+    certificates_kept: JoinHandle<()>,
 }
 
 impl App {
@@ -63,6 +68,8 @@ impl App {
         crate::rtc::describe();
         crate::media::describe();
         crate::http::describe();
+        let (certificates, tls) = Certificates::load(&config, Arc::clone(&wall))?;
+        let certificates = Arc::new(certificates);
         let inbox = Tree::inbox();
         let brain: Arc<dyn Brain> = inbox.clone();
         let (ends, control_ends) = mpsc::channel();
@@ -71,7 +78,7 @@ impl App {
         let rtc = Rtc::start(Arc::clone(&brain), engine.clone(), control_ends, wake)?;
         let desk = Arc::new(Desk::new(Arc::clone(&store)));
         let began = (wall(), tokio::time::Instant::now());
-        let sip = SipCore::start(parts::sip(&config, began), Arc::clone(&brain), desk.clone()).await?;
+        let sip = SipCore::start(parts::sip(&config, &tls, began), Arc::clone(&brain), desk.clone()).await?;
         let ladders = Arc::new(Sight(sip.clone()));
         let clients = Clients::new();
         let ports =
@@ -80,14 +87,15 @@ impl App {
         let control = tree.control();
         let enrolment = Enrolment::start(Arc::clone(&store), config.brain.domain.clone(), tree.ctx().clone());
         let http = Http::start(
-            parts::http(&config, store.token_key().bytes())?,
+            parts::http(&config, &tls, store.token_key().bytes())?,
             Arc::clone(&control),
             brain,
             clients.clone(),
             desk.deps(enrolment, ladders, render, wall),
         )
         .await?;
-        Ok(Self { tree, control, engine, http, clients })
+        let certificates_kept = certificates.keep();
+        Ok(Self { tree, control, engine, http, clients, certificates, certificates_kept })
     }
 
     /// The HTTP side, for the addresses it really listens on.
@@ -109,6 +117,7 @@ impl App {
     /// Hangs up what lives, ends every actor, and stops listening: the adapters' threads and tasks end with their last handle,
     /// which the tree and this have.
     pub async fn stop(self) {
+        self.certificates_kept.abort();
         self.control.drain();
         self.tree.stop(GOOD_BYE).await;
         self.clients.close_all(1001, "the switch stops");
@@ -126,7 +135,7 @@ impl Switch for App {
     }
 
     fn reload_certificates(&self) -> Result<(), String> {
-        self.http.reload_certificate().map_err(|error| error.to_string())
+        self.certificates.refresh().map_err(|error| error.to_string())
     }
 
     fn gave_up(&self) -> Reply<String> {

@@ -7,12 +7,13 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::config::raw::Digest;
-use crate::http::tls::Certificate;
 use crate::http::tokens::{ShortKey, TokenKey};
 use crate::http::{HttpConfig, HttpsConfig};
 use crate::media::{MediaConfig, OpusSettings};
 use crate::sip::sight::hep::HepConfig;
-use crate::sip::{DigestAlgorithm, DigestOffer, ListenerConfig, SipConfig, TrunkConfig};
+use crate::sip::{DigestAlgorithm, DigestOffer, ListenerConfig, SipConfig, TlsPeer, TrunkConfig};
+
+use super::certificates::Configs;
 
 /// How long a released port pair rests: a stray packet of the old call is no longer under way.
 const PORT_REST: Duration = Duration::from_secs(5);
@@ -20,26 +21,29 @@ const PORT_REST: Duration = Duration::from_secs(5);
 const MAX_SESSIONS: usize = 5000;
 
 /// `began`: wall time and the instant it was read at.
-pub(super) fn sip(config: &Config, began: (SystemTime, Instant)) -> SipConfig {
+pub(super) fn sip(config: &Config, certificates: &Configs, began: (SystemTime, Instant)) -> SipConfig {
     let sip = &config.sip;
     SipConfig {
         domain: config.brain.domain.clone(),
         listeners: sip
             .listeners
             .iter()
-            .map(|listener| ListenerConfig {
+            .zip(&certificates.listeners)
+            .map(|(listener, tls)| ListenerConfig {
                 id: listener.id.clone(),
                 transports: listener.transports.clone(),
                 bind: listener.address,
-                external_ip: sip.external_ip,
-                local_nets: sip.local_net.clone(),
+                external_ip: listener.external_ip,
+                local_nets: listener.local_net.clone(),
+                tls: tls.clone(),
                 algorithms: offers(&listener.digest),
             })
             .collect(),
         trunks: sip
             .trunks
             .iter()
-            .map(|trunk| TrunkConfig {
+            .zip(&certificates.trunks)
+            .map(|(trunk, tls)| TrunkConfig {
                 port: Some(trunk.port),
                 transport: trunk.transport,
                 username: trunk.username.clone(),
@@ -50,9 +54,16 @@ pub(super) fn sip(config: &Config, began: (SystemTime, Instant)) -> SipConfig {
                 domain: trunk.domain.clone(),
                 assert_identity: trunk.assert_identity,
                 listener: trunk.listener.clone(),
+                tls: trunk
+                    .tls
+                    .as_ref()
+                    .zip(tls.clone())
+                    .map(|(named, config)| TlsPeer { name: named.name.clone(), config }),
                 ..TrunkConfig::new(trunk.id.clone(), trunk.host.clone())
             })
             .collect(),
+        tls: certificates.anyone.clone(),
+        allowed_origins: config.http.allowed_origins.clone(),
         anonymous: sip.allow_strangers,
         algorithms: offers(&sip.digest),
         algorithms_by_user: sip.digest_by_user.iter().map(|(users, list)| (users.clone(), offers(list))).collect(),
@@ -100,7 +111,7 @@ pub(super) fn media(config: &Config) -> MediaConfig {
 
 /// The address told to browsers: as configured, else `external_ip`, else the one we bind to, else the one this machine's
 /// packets leave by, else loopback (a machine without a network still calls itself).
-fn candidate(config: &Config) -> IpAddr {
+pub(super) fn candidate(config: &Config) -> IpAddr {
     let media = &config.media;
     let bound = Some(media.rtc_ip).filter(|ip| !ip.is_unspecified());
     media.rtc_address.or(bound).or_else(outward).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
@@ -113,18 +124,14 @@ fn outward() -> Option<IpAddr> {
     socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_unspecified())
 }
 
-pub(super) fn http(config: &Config, token_key: &[u8]) -> Result<HttpConfig, ShortKey> {
-    let certificate = match &config.http.certificate {
-        Some((certificate, key)) => Certificate::Files { certificate: certificate.clone(), key: key.clone() },
-        None => {
-            let mut names = vec![config.brain.domain.clone(), candidate(config).to_string()];
-            names.dedup();
-            Certificate::SelfMade { folder: config.data_dir.clone(), names }
-        }
-    };
+pub(super) fn http(config: &Config, certificates: &Configs, token_key: &[u8]) -> Result<HttpConfig, ShortKey> {
     Ok(HttpConfig {
         http: config.http.listen,
-        https: config.http.https_listen.map(|address| HttpsConfig { address, certificate: certificate.clone() }),
+        https: config
+            .http
+            .https_listen
+            .zip(certificates.https.clone())
+            .map(|(address, tls)| HttpsConfig { address, tls }),
         allowed_origins: config.http.allowed_origins.clone(),
         token_key: TokenKey::new(token_key)?,
     })

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 use tandem_actors::flow::script::Step;
+use tandem_actors::model::address::Transport;
 use tandem_actors::model::media::Codec;
 use tandem_actors::model::settings::AcceptOn;
 use zeroize::ZeroizeOnDrop;
@@ -164,12 +165,29 @@ impl Default for Sip {
 pub struct Listener {
     /// Its name, for logs and metrics. Default: none, required. Why: addresses change, names stay.
     pub name: String,
-    /// What it listens with, on one port: `udp`, `tcp`. Default: `["udp", "tcp"]`. Why: RFC 3261 §18 asks for both.
+    /// What it listens with, on one port: `udp` and one of `tcp`, `tls`, `ws`, `wss`, or either alone; the others take
+    /// a listener each. Default: `["udp", "tcp"]`. Why: RFC 3261 §18 asks for both, and a TCP port speaks one language.
     pub transports: Vec<Transport>,
-    /// Address and port. Default: `"0.0.0.0:5060"`. Why: SIP's own port, every interface.
+    /// Address and port; by habit 5061 for `tls`, 443 or 7443 for `wss`. Default: `"0.0.0.0:5060"`. Why: SIP's own port, every
+    /// interface of IPv4; `"[::]:5060"` is a listener of its own.
     pub listen: SocketAddr,
     /// Digest algorithms offered here, in order. Default: `[]`, those of `[sip]`. Why: a listener for old phones, one for new ones.
     pub digest: Vec<Digest>,
+    /// `external_ip` for this listener's peers. Default: none, the file's own. Why: a machine with two networks has two outsides.
+    pub external_ip: Option<IpAddr>,
+    /// `local_net` for this listener's peers. Default: none, the file's own. Why: as `external_ip`.
+    pub local_net: Option<Vec<String>>,
+    /// Certificate chains for `tls` and `wss`, PEM files: each is shown to who asks for a host it is for, the first to all others.
+    /// Default: `[]`, that of `[http]`. Why: one certificate does for most; it is read again every hour and at SIGHUP.
+    pub certificates: Vec<String>,
+    /// Private keys of `certificates`, PEM files, in the same order. Default: `[]`. Why: as many as certificates.
+    pub private_keys: Vec<String>,
+    /// Authorities of the certificates that peers show over `tls` or `wss`, PEM file; `""` asks for none. Default: `""`. Why:
+    /// phones and browsers have no certificate; trunks may.
+    pub client_ca: String,
+    /// Whether a peer without a certificate of `client_ca` is refused (`"required"`) or not (`"optional"`). Default: `"required"`.
+    /// Why: who names authorities wants them heeded.
+    pub client_certificates: ClientCertificates,
 }
 
 impl Default for Listener {
@@ -179,18 +197,24 @@ impl Default for Listener {
             transports: vec![Transport::Udp, Transport::Tcp],
             listen: ([0, 0, 0, 0], 5060).into(),
             digest: Vec::new(),
+            external_ip: None,
+            local_net: None,
+            certificates: Vec::new(),
+            private_keys: Vec::new(),
+            client_ca: String::new(),
+            client_certificates: ClientCertificates::Required,
         }
     }
 }
 
-/// A SIP transport, as written.
+/// Whether clients must show a certificate, as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Transport {
-    /// Datagrams.
-    Udp,
-    /// Streams.
-    Tcp,
+pub enum ClientCertificates {
+    /// They must.
+    Required,
+    /// They may.
+    Optional,
 }
 
 /// A digest algorithm, as written.
@@ -278,8 +302,8 @@ pub struct Http {
     pub certificate: String,
     /// Private key of `certificate`, PEM file. Default: `""`. Why: set both or none.
     pub private_key: String,
-    /// Origins, as `https://app.example.com`, whose pages may open `/ws` beside our own; `*` is any. Default: `[]`. Why: a page
-    /// elsewhere should not use a user's login.
+    /// Origins, as `https://app.example.com`, whose pages may open `/ws` or SIP's `ws` and `wss` beside our own; `*` is any.
+    /// Default: `[]`. Why: a page elsewhere should not use a user's login.
     pub allowed_origins: Vec<String>,
 }
 
@@ -478,10 +502,20 @@ pub struct Trunk {
     pub name: String,
     /// Host name or address of the provider. Default: none, required. Why: nothing to call without.
     pub host: String,
-    /// Port of the provider. Default: `5060`. Why: RFC 3261 §19.1.2.
-    pub port: u16,
-    /// `"udp"` or `"tcp"`. Default: `"udp"`. Why: what providers offer first.
+    /// Port of the provider. Default: none, 5060, or 5061 over `tls`. Why: RFC 3261 §19.1.2.
+    pub port: Option<u16>,
+    /// `"udp"`, `"tcp"` or `"tls"`. Default: `"udp"`. Why: what providers offer first.
     pub transport: Transport,
+    /// Over `tls`: authorities that may have issued the provider's certificate, or that certificate itself, PEM file. Default: `""`,
+    /// those of the system. Why: providers buy from the authorities that browsers know; a gateway makes its own.
+    pub tls_ca: String,
+    /// Over `tls`: the name that the provider's certificate must have. Default: `""`, that of `host`. Why: RFC 5922 §7.3; a host that is
+    /// written as an address is seldom in a certificate.
+    pub tls_name: String,
+    /// Over `tls`: certificate chain that we show, PEM file. Default: `""`, none. Why: most providers ask for a password instead.
+    pub tls_certificate: String,
+    /// Private key of `tls_certificate`, PEM file. Default: `""`. Why: set both or none.
+    pub tls_private_key: String,
     /// User part of our address at the provider. Default: `""`. Why: a trunk known by address has none.
     pub username: String,
     /// Digest user name, where it differs from `username`. Default: `""`, the same. Why: some providers tell them apart.
@@ -532,8 +566,12 @@ impl Default for Trunk {
         Self {
             name: String::new(),
             host: String::new(),
-            port: 5060,
+            port: None,
             transport: Transport::Udp,
+            tls_ca: String::new(),
+            tls_name: String::new(),
+            tls_certificate: String::new(),
+            tls_private_key: String::new(),
             username: String::new(),
             auth_user: String::new(),
             password: Secret::default(),

@@ -13,8 +13,6 @@ pub(super) const CONNECTIONS: &str = "tandem_client_connections";
 pub(super) const FRAMES: &str = "tandem_client_frames_total";
 /// What clients did wrong or we refused, by `code`.
 pub(super) const ERRORS: &str = "tandem_client_errors_total";
-/// Seconds until the certificate runs out.
-pub(super) const CERTIFICATE: &str = "tandem_http_certificate_expiry_seconds";
 
 /// Describes this part's metrics to the recorder.
 pub fn describe() {
@@ -26,7 +24,6 @@ pub fn describe() {
         "client sockets and frames refused: malformed, too_big, rate_limited, unauthorized, conflict, origin, \
          login_timeout, slow, silent"
     );
-    describe_gauge!(CERTIFICATE, "seconds until the HTTPS certificate runs out; negative when it has");
 }
 
 /// Counts a request.

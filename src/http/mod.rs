@@ -19,6 +19,7 @@ use axum::Router;
 use axum::http::HeaderValue;
 use axum::http::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
 use hyper_util::rt::TokioTimer;
 use tandem_actors::control::Control;
 use tandem_actors::ports::Brain;
@@ -35,20 +36,16 @@ mod health;
 mod limit;
 mod metrics;
 mod openapi;
-pub mod tls;
 pub mod tokens;
 mod ws;
 
 pub use clients::Clients;
 pub use deps::HttpDeps;
 pub use metrics::describe;
-use tls::{Certificate, TlsError, TlsKeeper};
 use tokens::TokenKey;
 
 /// How long a client may take to send its request's headers (slow-loris).
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
-/// How often the certificate is looked at: a self-made one is renewed in time, changed files are read again.
-const CERTIFICATE_CHECK: Duration = Duration::from_secs(3600);
 
 /// How the switch is reached over HTTP.
 #[derive(Debug, Clone)]
@@ -68,8 +65,8 @@ pub struct HttpConfig {
 pub struct HttpsConfig {
     /// Where.
     pub address: SocketAddr,
-    /// With which certificate.
-    pub certificate: Certificate,
+    /// With which certificates: see [`crate::tls`], which renews them behind it.
+    pub tls: Arc<rustls::ServerConfig>,
 }
 
 /// Why HTTP did not start. The message names what to change.
@@ -85,9 +82,6 @@ pub enum HttpStartError {
         /// What the system said.
         error: std::io::Error,
     },
-    /// The certificate cannot be used.
-    #[error(transparent)]
-    Certificate(#[from] TlsError),
 }
 
 /// What every handler shares.
@@ -109,7 +103,6 @@ pub struct Http {
     https: Option<SocketAddr>,
     handle: Handle<SocketAddr>,
     clients: Arc<Clients>,
-    tls: Option<(Arc<TlsKeeper>, JoinHandle<()>)>,
     servers: Vec<JoinHandle<()>>,
 }
 
@@ -146,14 +139,11 @@ impl Http {
         // Everything that can fail comes before the first task.
         let plain = config.http.map(|address| bind("http.listen", address)).transpose()?;
         let secure = match config.https {
-            Some(https) => {
-                let listener = bind("http.https_listen", https.address)?;
-                Some((listener, Arc::new(TlsKeeper::load(https.certificate, Arc::clone(&switch.deps.wall))?)))
-            }
+            Some(https) => Some((bind("http.https_listen", https.address)?, https.tls)),
             None => None,
         };
         let handle = Handle::new();
-        let mut http = Self { http: None, https: None, handle, clients, tls: None, servers: Vec::new() };
+        let mut http = Self { http: None, https: None, handle, clients, servers: Vec::new() };
         if let Some((listener, address)) = plain {
             let bind_error = |error| HttpStartError::Bind { key: "http.listen", address, error };
             let mut server = axum_server::from_tcp(listener).map_err(bind_error)?.handle(http.handle.clone());
@@ -166,9 +156,9 @@ impl Http {
                 }
             }));
         }
-        if let Some(((listener, address), keeper)) = secure {
+        if let Some(((listener, address), tls)) = secure {
             let bind_error = |error| HttpStartError::Bind { key: "http.https_listen", address, error };
-            let mut server = axum_server::from_tcp_rustls(listener, keeper.config())
+            let mut server = axum_server::from_tcp_rustls(listener, RustlsConfig::from_config(tls))
                 .map_err(bind_error)?
                 .handle(http.handle.clone());
             server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN);
@@ -179,7 +169,6 @@ impl Http {
                     tracing::error!(%error, "HTTPS stopped");
                 }
             }));
-            http.tls = Some((Arc::clone(&keeper), tokio::spawn(keep_certificate(keeper))));
         }
         Ok(http)
     }
@@ -194,21 +183,10 @@ impl Http {
         self.https
     }
 
-    /// Reads the certificate again (SIGHUP); new connections use it, the old one stays in use on an error.
-    ///
-    /// # Errors
-    /// [`TlsError`] with the file and the remedy.
-    pub fn reload_certificate(&self) -> Result<(), TlsError> {
-        self.tls.as_ref().map_or(Ok(()), |(keeper, _)| keeper.refresh())
-    }
-
     /// Stops listening, tells clients to come back later (close code 1012), and waits at most `within` for requests under way.
     pub async fn stop(self, within: Duration) {
         self.handle.graceful_shutdown(Some(within));
         self.clients.close_all(1012, "the switch is restarting");
-        if let Some((_, task)) = self.tls {
-            task.abort();
-        }
         for server in self.servers {
             // A server ends within the grace period, or was aborted: nothing to do either way.
             let _ = server.await;
@@ -224,18 +202,6 @@ fn bind(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAd
         Ok((listener, bound))
     };
     open().map_err(|error| HttpStartError::Bind { key, address, error })
-}
-
-async fn keep_certificate(keeper: Arc<TlsKeeper>) {
-    loop {
-        tokio::time::sleep(CERTIFICATE_CHECK).await;
-        let keeper = Arc::clone(&keeper);
-        match tokio::task::spawn_blocking(move || keeper.refresh()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the certificate in use stays"),
-            Err(error) => tracing::error!(%error, "the certificate could not be looked at"),
-        }
-    }
 }
 
 /// All routes.

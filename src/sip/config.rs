@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use tandem_actors::model::address::Transport;
 use tandem_actors::model::ids::{ListenerId, TrunkId};
@@ -22,6 +23,10 @@ pub struct SipConfig {
     pub listeners: Vec<ListenerConfig>,
     /// Trunks.
     pub trunks: Vec<TrunkConfig>,
+    /// What `sips:` URIs of nobody's are called with; `None`: they cannot be.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Origins whose pages may open a WebSocket, beside those of the listener's own address.
+    pub allowed_origins: Vec<String>,
     /// Whether strangers may call without a password.
     pub anonymous: bool,
     /// Challenges, in order of preference. MD5 comes first by default: phones take the first they see, and some of them drop
@@ -51,6 +56,8 @@ impl Default for SipConfig {
             domain: "localhost".into(),
             listeners: Vec::new(),
             trunks: Vec::new(),
+            tls: None,
+            allowed_origins: Vec::new(),
             anonymous: false,
             algorithms: vec![DigestAlgorithm::Md5.into(), DigestAlgorithm::Sha256.into()],
             algorithms_by_user: Vec::new(),
@@ -70,7 +77,7 @@ impl Default for SipConfig {
 pub struct ListenerConfig {
     /// Its name.
     pub id: ListenerId,
-    /// The transports, on one port.
+    /// The transports, on one port: UDP, and one of the others.
     pub transports: Vec<Transport>,
     /// Address and port; port 0 takes a free one, the same for all transports.
     pub bind: SocketAddr,
@@ -80,6 +87,17 @@ pub struct ListenerConfig {
     pub local_nets: Vec<Net>,
     /// Challenges to who comes by it, instead of everybody's; empty: those.
     pub algorithms: Vec<DigestOffer>,
+    /// What TLS and WSS are answered with.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+/// Whom TLS is opened to.
+#[derive(Debug, Clone)]
+pub struct TlsPeer {
+    /// The host that the peer's certificate must be for.
+    pub name: String,
+    /// Whom we trust, and what we show.
+    pub config: Arc<rustls::ClientConfig>,
 }
 
 /// One trunk, as far as SIP is concerned.
@@ -109,6 +127,8 @@ pub struct TrunkConfig {
     pub assert_identity: bool,
     /// The listener that its requests leave by; otherwise the first that fits.
     pub listener: Option<ListenerId>,
+    /// Over TLS.
+    pub tls: Option<TlsPeer>,
 }
 
 impl TrunkConfig {
@@ -127,6 +147,7 @@ impl TrunkConfig {
             domain: None,
             assert_identity: true,
             listener: None,
+            tls: None,
         }
     }
 }
@@ -153,7 +174,7 @@ pub enum SipStartError {
 pub struct BindError {
     /// Where.
     pub address: SocketAddr,
-    /// `udp` or `tcp`.
+    /// `udp`, `tcp`, `tls`, `ws` or `wss`.
     pub transport: &'static str,
     /// What the system said.
     pub error: io::Error,

@@ -1,6 +1,7 @@
 //! The adapter's metrics, by name.
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use tandem_actors::model::address::Transport;
 use tandem_actors::model::ids::TrunkId;
 use tokio::time::Instant;
 
@@ -14,6 +15,9 @@ const FENCED: &str = "tandem_sip_orders_ignored_total";
 const TRANSACTIONS: &str = "tandem_sip_transactions";
 const DIALOGS: &str = "tandem_sip_dialogs";
 const CONNECTIONS: &str = "tandem_sip_connections";
+const CARRIED: &str = "tandem_sip_transport_messages_total";
+const CLOSED: &str = "tandem_sip_connections_closed_total";
+const HANDSHAKES_FAILED: &str = "tandem_sip_handshakes_failed_total";
 
 const GIVEN_UP: &str = "tandem_sip_requests_given_up_total";
 const TRYING: &str = "tandem_sip_invite_trying_seconds";
@@ -57,7 +61,18 @@ pub fn describe() {
     super::sight::hep::describe();
     describe_gauge!(TRANSACTIONS, "SIP transactions under way");
     describe_gauge!(DIALOGS, "SIP dialogs in the table, ended ones not yet forgotten included");
-    describe_gauge!(CONNECTIONS, "SIP stream connections");
+    describe_gauge!(CONNECTIONS, "SIP stream connections, by transport");
+    describe_counter!(CARRIED, "SIP messages, by transport and direction");
+    describe_counter!(
+        CLOSED,
+        "SIP stream connections that ended or could not be opened, by transport and reason (closed, broken, idle, silent, \
+         slow_sender, slow_reader, no_pong, framing, forgotten, or why a handshake failed)"
+    );
+    describe_counter!(
+        HANDSHAKES_FAILED,
+        "SIP connections that came to nothing, by transport and reason (timeout, closed, protocol, alert, origin, subprotocol, \
+         wrong_name, untrusted, expired, bad_certificate, no_certificate, unreachable, connect_timeout, no_name)"
+    );
 }
 
 /// A request came (`in`) or went (`out`).
@@ -152,6 +167,21 @@ pub(super) fn tables(transactions: usize, dialogs: usize) {
 }
 
 /// A stream connection opened (1) or closed (-1).
-pub(super) fn connections(change: f64) {
-    gauge!(CONNECTIONS).increment(change);
+pub(super) fn connections(transport: Transport, change: f64) {
+    gauge!(CONNECTIONS, "transport" => transport.label()).increment(change);
+}
+
+/// A message came (`in`) or went (`out`) by a transport.
+pub(super) fn carried(transport: Transport, direction: &'static str) {
+    counter!(CARRIED, "transport" => transport.label(), "direction" => direction).increment(1);
+}
+
+/// Why a connection ended.
+pub(super) fn connection_closed(transport: Transport, reason: &'static str) {
+    counter!(CLOSED, "transport" => transport.label(), "reason" => reason).increment(1);
+}
+
+/// Why a connection did not come to be.
+pub(super) fn handshake_failed(transport: Transport, reason: &'static str) {
+    counter!(HANDSHAKES_FAILED, "transport" => transport.label(), "reason" => reason).increment(1);
 }

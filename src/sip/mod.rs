@@ -2,7 +2,7 @@
 //! commands ([`tandem_actors::ports::sip::SipPort`], implemented by [`SipCore`]).
 //!
 //! ```text
-//!   transport (udp, tcp) --octets--> message (parse, validate) --> endpoint ----SipEvent----> Brain
+//!   transport (udp, tcp, tls, ws, wss) --octets--> message (parse, validate) --> endpoint ----SipEvent----> Brain
 //!        ^                                                        | transaction (pure machines)
 //!        |                                                        | dialog      (pure records)
 //!        '------------------------- octets -----------------------' digest, nuisance, resolve
@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Implemented: RFC 3261 (UAS, UAC and the wire side of a registrar; a B2BUA, not a proxy), RFC 6026, RFC 4320, RFC 3581,
-//! RFC 7616 and 8760, RFC 3311, RFC 3326, RFC 3325 at trunks, RFC 4028 as the answering side, RFC 5118, INFO digits.
-//! Deliberately not (yet): TLS and WebSocket transports, SRV and NAPTR, reliable provisional responses, REFER, redirection.
+//! RFC 7118, 5922, 5923 and 5626 as far as `transport` says, RFC 5630 for who asks for it, RFC 7616 and 8760, RFC 3311, RFC 3326, RFC 3325 at trunks, RFC 4028 as the answering side, RFC 5118, INFO digits.
+//! Deliberately not (yet): SRV and NAPTR, reliable provisional responses, REFER, redirection.
 //!
 //! Every message of RFC 4475 and RFC 5118 has its outcome in `tests/data/torture`; what reads a stranger's octets is fuzzed (`fuzz`,
 //! `endpoint::tests::fuzz`).
@@ -33,7 +33,7 @@ pub mod sight;
 pub mod transaction;
 pub mod transport;
 
-pub use config::{BindError, ListenerConfig, SipConfig, SipStartError, TrunkConfig};
+pub use config::{BindError, ListenerConfig, SipConfig, SipStartError, TlsPeer, TrunkConfig};
 pub use digest::{Credentials, DigestAlgorithm, DigestOffer};
 pub use endpoint::SipCore;
 pub use metrics::describe;

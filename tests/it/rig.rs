@@ -52,6 +52,12 @@ pub struct Wishes {
     pub rtp_ports: Option<u16>,
     /// Certificate and key, PEM, of an HTTPS listener beside plain HTTP.
     pub certificate: Option<(String, String)>,
+    /// SIP over TLS, WS and WSS, and on `[::1]`, too; pages of this origin may open WebSockets. Wants a certificate.
+    pub streams: Option<String>,
+    /// Further trunks.
+    pub trunks: String,
+    /// Whether strangers may call.
+    pub strangers: bool,
 }
 
 /// A running switch.
@@ -86,6 +92,15 @@ pub struct Ports {
 }
 
 impl Ports {
+    pub fn tls(self) -> u16 {
+        self.sip + 10
+    }
+    pub fn ws(self) -> u16 {
+        self.sip + 12
+    }
+    pub fn wss(self) -> u16 {
+        self.sip + 14
+    }
     /// Where its range for RTP lies.
     fn rtp(self) -> Range<u16> {
         self.sip + 20..self.sip + PORTS
@@ -191,6 +206,9 @@ impl Rig {
     pub fn sip(&self) -> SocketAddr {
         at(self.ports.sip)
     }
+    pub fn ports(&self) -> Ports {
+        self.ports
+    }
     pub fn http(&self) -> SocketAddr {
         at(self.ports.http)
     }
@@ -220,10 +238,7 @@ impl Rig {
         let known = self.list("/api/v1/registrations").len();
         let password = match user {
             "1001" => self.desk_password.clone(),
-            _ => {
-                let added = self.post("/api/v1/subscribers", &json!({ "id": user }));
-                added["password"].as_str().expect("a password").to_owned()
-            }
+            _ => self.subscriber(user),
         };
         let account = Account {
             user,
@@ -238,6 +253,13 @@ impl Rig {
             (self.list("/api/v1/registrations").len() > known).then_some(())
         });
         phone
+    }
+
+    /// Adds a subscriber; the password.
+    #[track_caller]
+    pub fn subscriber(&self, user: &str) -> String {
+        let added = self.post("/api/v1/subscribers", &json!({ "id": user }));
+        added["password"].as_str().expect("a password").to_owned()
     }
 
     /// SIPp as a caller from the PSTN trunk.
@@ -455,16 +477,28 @@ pub fn toml(ports: Ports, rtp: (u16, u16), pstn_port: u16, wishes: &Wishes) -> S
     });
     let choices = wishes.choices.unwrap_or(r#""1" = "desk", "2" = "app", "3" = "lobby""#);
     let out = if wishes.carrier.is_some() { "carrier" } else { "pstn" };
+    let streams = wishes.streams.as_ref().map_or_else(String::new, |_| {
+        let listener = |name: &str, ip: &str, port: u16| {
+            format!("[[sip.listeners]]\nname = \"{name}\"\ntransports = [\"{name}\"]\nlisten = \"{ip}:{port}\"\n")
+        };
+        let udp6 = listener("udp", "[::1]", sip);
+        [listener("tls", "127.0.0.1", ports.tls()), listener("ws", "127.0.0.1", ports.ws())].concat()
+            + &listener("wss", "127.0.0.1", ports.wss())
+            + &udp6
+    });
+    let origins =
+        wishes.streams.as_ref().map_or_else(String::new, |origin| format!("allowed_origins = [\"{origin}\"]\n"));
+    let strangers = if wishes.strangers { "[sip]\nallow_strangers = true\n" } else { "" };
     format!(
         r#"
 domain = "127.0.0.1"
 data_dir = "data"
 prompts_dir = "prompts"
-[[sip.listeners]]
+{strangers}[[sip.listeners]]
 name = "loopback"
 transports = ["udp", "tcp"]
 listen = "127.0.0.1:{sip}"
-[rtp]
+{streams}[rtp]
 ports = "{}-{}"
 threads = 1
 [rtc]
@@ -474,7 +508,7 @@ address = "127.0.0.1"
 [http]
 listen = "127.0.0.1:{http}"
 https_listen = {https}
-[modes.sip_to_rtc]
+{origins}[modes.sip_to_rtc]
 enabled = true
 {}
 [modes.rtc_to_sip]
@@ -520,7 +554,7 @@ host = "{PSTN}"
 port = {pstn_port}
 options_interval_s = 0
 allowed_addresses = ["{PSTN}/32"]
-{carrier}"#,
-        rtp.0, rtp.1, wishes.sip_to_rtc, wishes.rtc_to_sip
+{carrier}{}"#,
+        rtp.0, rtp.1, wishes.sip_to_rtc, wishes.rtc_to_sip, wishes.trunks
     )
 }

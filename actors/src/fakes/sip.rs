@@ -242,6 +242,11 @@ impl FakeSip {
         request
     }
 
+    /// A connection closes that somebody may have registered by.
+    pub fn connection_gone(&self, listener: &ListenerId, transport: Transport, source: SocketAddr) {
+        self.brain.sip(SipEvent::ConnectionGone { listener: listener.clone(), transport, source });
+    }
+
     /// The registrar's answer to a REGISTER.
     pub fn register_answer(&self, request: u64) -> Option<RegisterAnswer> {
         lock(&self.core)

@@ -33,6 +33,55 @@ pub enum Transport {
     Udp,
     /// RFC 3261 §18, streams.
     Tcp,
+    /// RFC 3261 §26.2, streams inside TLS.
+    Tls,
+    /// RFC 7118, a message a WebSocket message.
+    Ws,
+    /// RFC 7118 inside TLS.
+    Wss,
+}
+
+impl Transport {
+    /// As the configuration, the API and metrics spell it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Ws => "ws",
+            Self::Wss => "wss",
+        }
+    }
+    /// Whether there are connections, which carry what is sent in order or fail.
+    pub fn is_stream(self) -> bool {
+        match self {
+            Self::Udp => false,
+            Self::Tcp | Self::Tls | Self::Ws | Self::Wss => true,
+        }
+    }
+    /// Whether nobody on the way can read it.
+    pub fn is_secure(self) -> bool {
+        match self {
+            Self::Tls | Self::Wss => true,
+            Self::Udp | Self::Tcp | Self::Ws => false,
+        }
+    }
+    /// Whether only the peer can open the connection (RFC 7118 §5: the client is the one with a browser around it).
+    pub fn is_websocket(self) -> bool {
+        match self {
+            Self::Ws | Self::Wss => true,
+            Self::Udp | Self::Tcp | Self::Tls => false,
+        }
+    }
+    /// The port where a URI or a Via names none (RFC 3261 §19.1.2, RFC 7118 §5.3).
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
+            Self::Ws => 80,
+            Self::Wss => 443,
+        }
+    }
 }
 
 /// A name and a URI: From, To, P-Asserted-Identity.

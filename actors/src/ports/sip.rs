@@ -178,6 +178,15 @@ pub enum SipEvent {
     },
     /// A REGISTER whose digest was right. Held by the core until answered (500 after 2 s).
     Register(Box<RegisterRequest>),
+    /// A connection that somebody registered by is gone: nobody is reached by it any more (RFC 5626 §5.3).
+    ConnectionGone {
+        /// Our listener that accepted it.
+        listener: ListenerId,
+        /// Its transport.
+        transport: Transport,
+        /// Where it came from.
+        source: SocketAddr,
+    },
     /// How a REGISTER of ours went.
     TrunkRegistration {
         /// Which trunk.

@@ -74,6 +74,12 @@ impl Actor for Registrar {
                 state.register(&request);
                 state.expire(&myself);
             }
+            RegistrarMsg::ConnectionGone { listener, transport, source } => {
+                state.unbind(|contact| {
+                    contact.source == source && contact.transport == transport && contact.listener == listener
+                });
+                state.expire(&myself);
+            }
             RegistrarMsg::Forget { subscribers, reply } => {
                 state.forget(&subscribers);
                 state.expire(&myself);
@@ -95,7 +101,8 @@ impl State {
         let now = self.ctx.wall();
         let mut by_subscriber = std::collections::BTreeMap::<SubscriberId, Vec<SavedBinding>>::new();
         for saved in self.ctx.ports.store.saved_bindings() {
-            if saved.expires_at > now {
+            // A connection does not outlive the process that held it.
+            if saved.expires_at > now && !saved.contact.transport.is_stream() {
                 by_subscriber.entry(saved.subscriber.clone()).or_default().push(saved);
             }
         }
@@ -114,6 +121,17 @@ impl State {
         metrics::counter!("tandem_register_requests_total", "outcome" => outcome.label).increment(1);
         tracing::debug!(%subscriber, outcome = outcome.label, "REGISTER");
         self.ctx.ports.sip.answer_register(request.request, outcome.answer);
+    }
+
+    /// Drops the bindings of these contacts.
+    fn unbind(&self, gone: impl Fn(&Contact) -> bool) {
+        for (subscriber, _, current) in self.ctx.ledger.bindings.rows() {
+            let left: Vec<SavedBinding> = current.iter().filter(|binding| !gone(&binding.contact)).cloned().collect();
+            if left.len() != current.len() {
+                tracing::debug!(%subscriber, "a binding went with its connection");
+                self.keep(&subscriber, left);
+            }
+        }
     }
 
     fn forget(&self, subscribers: &[SubscriberId]) {

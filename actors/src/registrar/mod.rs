@@ -6,9 +6,12 @@ pub mod bindings;
 
 pub use actor::{Registrar, contacts, forget};
 
+use std::net::SocketAddr;
+
 use ractor::RpcReplyPort;
 
-use crate::model::ids::SubscriberId;
+use crate::model::address::Transport;
+use crate::model::ids::{ListenerId, SubscriberId};
 use crate::ports::sip::RegisterRequest;
 
 /// What the registrar hears.
@@ -16,6 +19,15 @@ use crate::ports::sip::RegisterRequest;
 pub enum RegistrarMsg {
     /// A REGISTER whose digest was right; answered through the SIP port.
     Register(Box<RegisterRequest>),
+    /// A connection is gone, and with it the bindings that were made by it: nobody is rung over a dead WebSocket.
+    ConnectionGone {
+        /// Our listener that accepted it.
+        listener: ListenerId,
+        /// Its transport.
+        transport: Transport,
+        /// Where it came from.
+        source: SocketAddr,
+    },
     /// These may not register any more, or not with the password they did: all their bindings go.
     Forget {
         /// Who.

@@ -84,6 +84,33 @@ async fn bindings_of_an_earlier_run_are_there_once_and_do_not_come_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rfc_5626_5_3_a_binding_goes_with_the_connection_it_was_made_by_and_with_no_other() {
+    let world = World::start(Settings::default()).await;
+    register(&world, 1, 3600).await;
+    let gone = |transport, port: u16| {
+        let listener = ListenerId::new("udp").expect("an id");
+        world.sip.connection_gone(&listener, transport, ([192, 0, 2, 7], port).into());
+    };
+    gone(Transport::Udp, 5062);
+    gone(Transport::Wss, 5060);
+    world.pass(Duration::from_millis(100)).await;
+    assert_eq!(contacts(world.ctx(), &desk()).len(), 1);
+    gone(Transport::Udp, 5060);
+    world.until("the end of the binding", |world| contacts(world.ctx(), &desk()).is_empty()).await;
+    assert!(saved(&world).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_binding_over_a_connection_does_not_outlive_the_process() {
+    let first = World::start(Settings::default()).await;
+    register(&first, 1, 3600).await;
+    let mut bindings = saved(&first);
+    bindings.iter_mut().for_each(|binding| binding.contact.transport = Transport::Ws);
+    let second = World::start_with(Settings::default(), |store| store.save(bindings)).await;
+    assert!(contacts(second.ctx(), &desk()).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn too_brief_is_423_with_min_expires() {
     let world = World::start(Settings::default()).await;
     assert_eq!(register(&world, 1, 59).await, RegisterAnswer::TooBrief(60));

@@ -55,10 +55,8 @@ pub struct Sip {
     pub listeners: Vec<Listener>,
     /// Reachability and credentials of trunks, by the ids of [`Settings::trunks`].
     pub trunks: Vec<TrunkAccess>,
-    /// What peers outside `local_net` are told to reach us at.
+    /// What peers outside are told to reach us at, where a listener has no address of its own for that.
     pub external_ip: Option<IpAddr>,
-    /// Networks without NAT between us.
-    pub local_net: Vec<Net>,
     /// Digest algorithms in the order they are offered; at least one.
     pub digest: Vec<Digest>,
     /// The same for users of these numbers, instead.
@@ -80,6 +78,14 @@ pub struct Listener {
     pub address: SocketAddr,
     /// Digest algorithms offered here; empty: [`Sip::digest`].
     pub digest: Vec<Digest>,
+    /// What peers outside `local_net` are told to reach us at.
+    pub external_ip: Option<IpAddr>,
+    /// Networks without NAT between us.
+    pub local_net: Vec<Net>,
+    /// For `tls` and `wss`: certificate chains and private keys, PEM files; none: that of HTTPS.
+    pub certificates: Vec<(PathBuf, PathBuf)>,
+    /// For `tls` and `wss`: authorities of peers' certificates, PEM file, and whether a peer must have one.
+    pub client_ca: Option<(PathBuf, bool)>,
 }
 
 /// How a trunk is reached and how we prove who we are.
@@ -91,8 +97,10 @@ pub struct TrunkAccess {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// UDP or TCP.
+    /// UDP, TCP or TLS.
     pub transport: Transport,
+    /// Over TLS.
+    pub tls: Option<TrunkTls>,
     /// User part of our address there; may be empty.
     pub username: String,
     /// Digest user name; may be empty only where the password is.
@@ -109,6 +117,17 @@ pub struct TrunkAccess {
     pub listener: Option<ListenerId>,
     /// Where its calls may come from, beside what `host` resolves to.
     pub allowed_addresses: Vec<Net>,
+}
+
+/// How a trunk's TLS is checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrunkTls {
+    /// Authorities, PEM file; `None`: the system's.
+    pub authorities: Option<PathBuf>,
+    /// The name that its certificate must have.
+    pub name: String,
+    /// Certificate chain and private key that we show, PEM files.
+    pub own: Option<(PathBuf, PathBuf)>,
 }
 
 /// Media ports and threads.
@@ -189,7 +208,7 @@ pub(super) fn resolve(raw: Raw, file: &Path, places: &Places) -> Result<Config, 
     let prompts_dir = folder.join(&raw.prompts_dir);
     let prompts = prompts(&mut check, &prompts_dir);
     let media = media(&mut check, &raw);
-    let sip = sip(&mut check, &raw, local_net);
+    let sip = sip(&mut check, &raw, &local_net, folder);
     let http = http(&mut check, &raw.http, folder);
     let hep = hep(&mut check, &raw.hep);
     ports_do_not_meet(&mut check, &sip, &media, &http);

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tandem_actors::model::address::Transport;
 use tandem_actors::model::ids::{ListenerId, TrunkId};
@@ -11,7 +11,7 @@ use tandem_actors::model::settings::NumberRules;
 use super::super::problem::nearest;
 use super::super::raw::{self, Raw, Secret};
 use super::check::Checker;
-use super::{Hep, Http, Listener, Media, Sip, TrunkAccess};
+use super::{Hep, Http, Listener, Media, Sip, TrunkAccess, TrunkTls};
 use tandem_actors::model::net::Net;
 
 pub(super) fn media(check: &mut Checker<'_>, raw: &Raw) -> Media {
@@ -51,21 +51,101 @@ pub(super) fn media(check: &mut Checker<'_>, raw: &Raw) -> Media {
     }
 }
 
-fn transport(raw: raw::Transport) -> Transport {
-    match raw {
-        raw::Transport::Udp => Transport::Udp,
-        raw::Transport::Tcp => Transport::Tcp,
+/// A file that can be opened, relative to the configuration's folder.
+fn pem(check: &mut Checker<'_>, key: &str, folder: &Path, text: &str) -> PathBuf {
+    let path = folder.join(text);
+    if let Err(error) = std::fs::File::open(&path) {
+        check.wrong(key, format!("{}: {error}", path.display()), "name a PEM file that we may read");
+    }
+    path
+}
+
+/// A certificate and its private key: both, or none.
+fn pair(
+    check: &mut Checker<'_>,
+    keys: [&str; 2],
+    folder: &Path,
+    certificate: &str,
+    private: &str,
+) -> Option<(PathBuf, PathBuf)> {
+    match (certificate, private) {
+        ("", "") => None,
+        ("", _) => {
+            check.wrong(keys[0], "there is a private key without a certificate", "set both or none");
+            None
+        }
+        (_, "") => {
+            check.wrong(keys[1], "there is a certificate without a private key", "set both or none");
+            None
+        }
+        _ => Some((pem(check, keys[0], folder, certificate), pem(check, keys[1], folder, private))),
     }
 }
 
-pub(super) fn sip(check: &mut Checker<'_>, raw: &Raw, local_net: Vec<Net>) -> Sip {
+/// The transports of a listener, and what TLS needs.
+fn listener(
+    check: &mut Checker<'_>,
+    key: &str,
+    id: ListenerId,
+    raw: (&raw::Listener, &Raw),
+    local_net: &[Net],
+    folder: &Path,
+) -> Listener {
+    let (raw, file) = raw;
+    let own = |name: &str| format!("{key}.{name}");
+    check.no_repeat(&own("transports"), raw.transports.iter());
+    check.no_repeat(&own("digest"), raw.digest.iter());
+    let streams = raw.transports.iter().filter(|transport| transport.is_stream()).count();
+    if raw.transports.is_empty() {
+        let remedy = "name at least one of \"udp\", \"tcp\", \"tls\", \"ws\", \"wss\"";
+        check.wrong(own("transports"), "it is empty", remedy);
+    } else if streams > 1 {
+        let what = "a TCP port speaks one of \"tcp\", \"tls\", \"ws\", \"wss\"";
+        check.wrong(own("transports"), what, "give each its own [[sip.listeners]] with another port");
+    }
+    let secure = raw.transports.iter().any(|transport| transport.is_secure());
+    let (chains, privates) = (&raw.certificates, &raw.private_keys);
+    let any = !chains.is_empty() || !privates.is_empty() || !raw.client_ca.is_empty();
+    if any && !secure {
+        let name = if chains.is_empty() { "client_ca" } else { "certificates" };
+        let remedy = "remove it, or write \"tls\" or \"wss\" among the transports";
+        check.wrong(own(name), "only \"tls\" and \"wss\" have certificates", remedy);
+    }
+    if chains.len() != privates.len() {
+        let what = format!("{} certificates, {} private keys", chains.len(), privates.len());
+        check.wrong(own("private_keys"), what, "name one key for each certificate, in the same order");
+    }
+    let certificates = chains.iter().zip(privates).enumerate().filter_map(|(n, (certificate, private))| {
+        let keys = [own(&format!("certificates[{n}]")), own(&format!("private_keys[{n}]"))];
+        pair(check, [&keys[0], &keys[1]], folder, certificate, private)
+    });
+    let certificates = certificates.collect();
+    let required = raw.client_certificates == raw::ClientCertificates::Required;
+    let client_ca = &raw.client_ca;
+    let client_ca = (!client_ca.is_empty()).then(|| (pem(check, &own("client_ca"), folder, client_ca), required));
+    Listener {
+        id,
+        transports: raw.transports.clone(),
+        address: raw.listen,
+        digest: raw.digest.clone(),
+        external_ip: raw.external_ip.or(file.external_ip),
+        local_net: match &raw.local_net {
+            Some(nets) => check.nets(&own("local_net"), nets),
+            None => local_net.to_vec(),
+        },
+        certificates,
+        client_ca,
+    }
+}
+
+pub(super) fn sip(check: &mut Checker<'_>, raw: &Raw, local_net: &[Net], folder: &Path) -> Sip {
     let mut listeners: Vec<Listener> = Vec::new();
     if raw.sip.listeners.is_empty() {
         check.wrong("sip.listeners", "there is none", "remove the key for UDP and TCP on 0.0.0.0:5060");
     }
-    for (n, listener) in raw.sip.listeners.iter().enumerate() {
+    for (n, written) in raw.sip.listeners.iter().enumerate() {
         let key = format!("sip.listeners[{n}]");
-        let Some(id) = check.id(&format!("{key}.name"), &listener.name, ListenerId::new) else { continue };
+        let Some(id) = check.id(&format!("{key}.name"), &written.name, ListenerId::new) else { continue };
         if listeners.iter().any(|other| other.id == id) {
             check.wrong(
                 format!("{key}.name"),
@@ -73,14 +153,7 @@ pub(super) fn sip(check: &mut Checker<'_>, raw: &Raw, local_net: Vec<Net>) -> Si
                 "choose another name",
             );
         }
-        check.no_repeat(&format!("{key}.transports"), listener.transports.iter());
-        if listener.transports.is_empty() {
-            check.wrong(format!("{key}.transports"), "it is empty", "name at least one of \"udp\", \"tcp\"");
-        }
-        let transports = listener.transports.iter().map(|t| transport(*t)).collect();
-        check.no_repeat(&format!("{key}.digest"), listener.digest.iter());
-        let digest = listener.digest.clone();
-        listeners.push(Listener { id, transports, address: listener.listen, digest });
+        listeners.push(listener(check, &key, id, (written, raw), local_net, folder));
     }
     if raw.sip.digest.is_empty() {
         check.wrong("sip.digest", "it is empty", "name at least one of \"md5\", \"sha256\", \"sha512-256\"");
@@ -96,12 +169,11 @@ pub(super) fn sip(check: &mut Checker<'_>, raw: &Raw, local_net: Vec<Net>) -> Si
             Err(error) => check.wrong(key, error.to_string(), "write numbers as \"1016;1017;20[01-05]\""),
         }
     }
-    let trunks = raw.trunks.iter().enumerate().filter_map(|(n, trunk)| access(check, n, trunk, raw)).collect();
+    let trunks = raw.trunks.iter().enumerate().filter_map(|(n, trunk)| access(check, n, trunk, raw, folder)).collect();
     Sip {
         listeners,
         trunks,
         external_ip: raw.external_ip,
-        local_net,
         digest: raw.sip.digest.clone(),
         digest_by_user,
         digest_integrity: raw.sip.digest_integrity,
@@ -115,7 +187,7 @@ fn is_host(text: &str) -> bool {
     named || text.parse::<IpAddr>().is_ok()
 }
 
-fn access(check: &mut Checker<'_>, n: usize, trunk: &raw::Trunk, raw: &Raw) -> Option<TrunkAccess> {
+fn access(check: &mut Checker<'_>, n: usize, trunk: &raw::Trunk, raw: &Raw, folder: &Path) -> Option<TrunkAccess> {
     let key = |name: &str| format!("trunks[{n}].{name}");
     let id = check.id(&key("name"), &trunk.name, TrunkId::new);
     if !is_host(&trunk.host) {
@@ -139,9 +211,10 @@ fn access(check: &mut Checker<'_>, n: usize, trunk: &raw::Trunk, raw: &Raw) -> O
             "write the provider's domain, or \"\"",
         );
     }
-    if trunk.port == 0 {
-        check.wrong(key("port"), "no provider listens on port 0", "write its port, or leave the key out for 5060");
+    if trunk.port == Some(0) {
+        check.wrong(key("port"), "no provider listens on port 0", "write its port, or leave the key out");
     }
+    let tls = trunk_tls(check, n, trunk, folder);
     if !trunk.listener.is_empty() && !raw.sip.listeners.iter().any(|listener| listener.name == trunk.listener) {
         let remedy = match nearest(&trunk.listener, raw.sip.listeners.iter().map(|listener| listener.name.as_str())) {
             Some(name) => format!("did you mean \"{name}\"?"),
@@ -153,8 +226,9 @@ fn access(check: &mut Checker<'_>, n: usize, trunk: &raw::Trunk, raw: &Raw) -> O
     Some(TrunkAccess {
         id: id?,
         host: trunk.host.clone(),
-        port: trunk.port,
-        transport: transport(trunk.transport),
+        port: trunk.port.unwrap_or(trunk.transport.default_port()),
+        transport: trunk.transport,
+        tls,
         username: trunk.username.clone(),
         auth_user: if trunk.auth_user.is_empty() { trunk.username.clone() } else { trunk.auth_user.clone() },
         password: trunk.password.clone(),
@@ -166,27 +240,38 @@ fn access(check: &mut Checker<'_>, n: usize, trunk: &raw::Trunk, raw: &Raw) -> O
     })
 }
 
+/// What a trunk's TLS is checked by; that it has a transport which we can call by.
+fn trunk_tls(check: &mut Checker<'_>, n: usize, trunk: &raw::Trunk, folder: &Path) -> Option<TrunkTls> {
+    let key = |name: &str| format!("trunks[{n}].{name}");
+    if trunk.transport.is_websocket() {
+        let what = format!("no provider is called by \"{}\"", trunk.transport.label());
+        check.wrong(key("transport"), what, "write \"udp\", \"tcp\" or \"tls\"");
+    }
+    let files = [
+        ("tls_ca", &trunk.tls_ca),
+        ("tls_name", &trunk.tls_name),
+        ("tls_certificate", &trunk.tls_certificate),
+        ("tls_private_key", &trunk.tls_private_key),
+    ];
+    if trunk.transport != Transport::Tls {
+        for (name, _) in files.iter().filter(|(_, text)| !text.is_empty()) {
+            check.wrong(key(name), "the trunk's transport is not \"tls\"", "remove it, or write transport = \"tls\"");
+        }
+        return None;
+    }
+    if !trunk.tls_name.is_empty() && !is_host(&trunk.tls_name) {
+        check.wrong(key("tls_name"), format!("\"{}\" is no host name", trunk.tls_name), "write the certificate's name");
+    }
+    let authorities = (!trunk.tls_ca.is_empty()).then(|| pem(check, &key("tls_ca"), folder, &trunk.tls_ca));
+    let keys = [key("tls_certificate"), key("tls_private_key")];
+    let own = pair(check, [&keys[0], &keys[1]], folder, &trunk.tls_certificate, &trunk.tls_private_key);
+    let name = if trunk.tls_name.is_empty() { trunk.host.clone() } else { trunk.tls_name.clone() };
+    Some(TrunkTls { authorities, name, own })
+}
+
 pub(super) fn http(check: &mut Checker<'_>, raw: &raw::Http, folder: &Path) -> Http {
-    let certificate = match (raw.certificate.as_str(), raw.private_key.as_str()) {
-        ("", "") => None,
-        ("", _) => {
-            check.wrong("http.certificate", "there is a private_key without a certificate", "set both or none");
-            None
-        }
-        (_, "") => {
-            check.wrong("http.private_key", "there is a certificate without a private_key", "set both or none");
-            None
-        }
-        (certificate, key) => {
-            let files = (folder.join(certificate), folder.join(key));
-            for (name, path) in [("http.certificate", &files.0), ("http.private_key", &files.1)] {
-                if let Err(error) = std::fs::File::open(path) {
-                    check.wrong(name, format!("{}: {error}", path.display()), "name a PEM file that we may read");
-                }
-            }
-            Some(files)
-        }
-    };
+    let keys = ["http.certificate", "http.private_key"];
+    let certificate = pair(check, keys, folder, &raw.certificate, &raw.private_key);
     for (n, origin) in raw.allowed_origins.iter().enumerate() {
         let is_origin = origin.split_once("://").is_some_and(|(_, host)| !host.is_empty() && !host.contains('/'));
         if origin != "*" && !is_origin {
@@ -231,11 +316,7 @@ pub(super) fn ports_do_not_meet(check: &mut Checker<'_>, sip: &Sip, media: &Medi
     let mut claims: Vec<Claim> = Vec::new();
     for (n, listener) in sip.listeners.iter().enumerate() {
         for transport in &listener.transports {
-            let udp = match transport {
-                Transport::Udp => true,
-                Transport::Tcp => false,
-            };
-            claims.push(one(format!("sip.listeners[{n}].listen"), udp, listener.address));
+            claims.push(one(format!("sip.listeners[{n}].listen"), !transport.is_stream(), listener.address));
         }
     }
     claims.extend(http.listen.map(|at| one("http.listen".into(), false, at)));
@@ -250,7 +331,10 @@ pub(super) fn ports_do_not_meet(check: &mut Checker<'_>, sip: &Sip, media: &Medi
     claims.push(Claim { key: "rtc.port".into(), udp: true, ip: media.rtc_ip, ports: media.rtc_port..=last });
     for (n, later) in claims.iter().enumerate() {
         for earlier in claims.iter().take(n) {
-            let same_ip = earlier.ip == later.ip || earlier.ip.is_unspecified() || later.ip.is_unspecified();
+            // `[::]` is IPv6 alone; RTP is of either family.
+            let family = earlier.ip.is_ipv4() == later.ip.is_ipv4() || "rtp.ports" == later.key;
+            let same_ip =
+                family && (earlier.ip == later.ip || earlier.ip.is_unspecified() || later.ip.is_unspecified());
             let first = *earlier.ports.start().max(later.ports.start());
             let meet = first <= *earlier.ports.end().min(later.ports.end()) && first != 0;
             if earlier.udp == later.udp && same_ip && meet {

@@ -238,7 +238,7 @@ fn a_time_that_no_clock_holds_or_that_is_none_is_refused() {
 #[test]
 fn a_certificate_needs_its_key() {
     let list = bad("[http]\ncertificate = \"x.pem\"\n");
-    assert!(list[0].contains("http.private_key: there is a certificate without a private_key"), "{list:#?}");
+    assert!(list[0].contains("http.private_key: there is a certificate without a private key"), "{list:#?}");
     let list = bad("[http]\ncertificate = \"x.pem\"\nprivate_key = \"y.pem\"\n");
     assert_eq!(list.len(), 2);
     assert!(list[0].starts_with("2: http.certificate: ") && list[0].contains("x.pem"));

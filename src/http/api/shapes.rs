@@ -339,16 +339,11 @@ impl From<CallView> for Call {
 
 impl From<SavedBinding> for Registration {
     fn from(binding: SavedBinding) -> Self {
-        use tandem_actors::model::address::Transport;
         Self {
             subscriber: binding.subscriber.to_string(),
             contact: binding.contact.uri.0,
             source: binding.contact.source.to_string(),
-            transport: match binding.contact.transport {
-                Transport::Udp => "udp",
-                Transport::Tcp => "tcp",
-            }
-            .into(),
+            transport: binding.contact.transport.label().into(),
             expires_at: moment(binding.expires_at),
             user_agent: binding.user_agent,
         }

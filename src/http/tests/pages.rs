@@ -1,6 +1,7 @@
 //! Health, documents, pages, and the two listeners.
 
 use super::*;
+use crate::tls::{Certificate, ServerTls};
 
 #[tokio::test]
 async fn readiness_follows_the_switch_and_says_why_not() {
@@ -104,8 +105,9 @@ async fn https_serves_what_http_serves_and_guards_its_metrics() {
     use rustls::pki_types::pem::PemObject;
     let folder = tempfile::tempdir().expect("a folder");
     let certificate = Certificate::SelfMade { folder: folder.path().to_owned(), names: Vec::new() };
-    let stand =
-        stand_with(Some(HttpsConfig { address: "127.0.0.1:0".parse().expect("an address"), certificate })).await;
+    let tls = ServerTls::load(vec![certificate], None, now()).and_then(|tls| tls.config(&[b"http/1.1"]));
+    let tls = tls.expect("a certificate");
+    let stand = stand_with(Some(HttpsConfig { address: "127.0.0.1:0".parse().expect("an address"), tls })).await;
     let address = stand.http.https_address().expect("HTTPS");
     let root =
         rustls::pki_types::CertificateDer::from_pem_file(folder.path().join("https.crt")).expect("a certificate");
@@ -144,7 +146,6 @@ async fn https_serves_what_http_serves_and_guards_its_metrics() {
     assert!(ask("/phone/", "").await.starts_with("HTTP/1.1 200"));
     assert!(ask("/metrics", "").await.starts_with("HTTP/1.1 401"));
     assert!(ask("/metrics", "Authorization: Bearer secret\r\n").await.contains("tandem_calls 1"));
-    stand.http.reload_certificate().expect("reloaded");
 }
 
 /// The certificate is as old as the test's clock says.

@@ -34,6 +34,8 @@ pub struct Record {
     pub owner: bool,
     /// Where the message that made it came from.
     pub flow: Flow,
+    /// Whether it was asked for by a `sips:` URI, so that our Contact has to be one (RFC 3261 §12.1.1, RFC 5630 §3.2.1).
+    pub sips: bool,
 }
 
 impl Record {
@@ -42,7 +44,17 @@ impl Record {
     pub fn as_uas(request: &Message, local_tag: &str, flow: Flow) -> Option<Self> {
         let from = request.get(HeaderName::From)?;
         let cseq = view::cseq(&request.get(HeaderName::CSeq)?)?.0;
+        let routes = routes_of(request, false);
+        let target = match request.all(HeaderName::Contact).next() {
+            Some(_) => contact_of(request)?,
+            None => NameAddr::parse(&from)?.uri_string(),
+        };
+        let next = match routes.first() {
+            Some(route) => NameAddr::parse(route.as_bytes()).map(|value| value.uri_string()).unwrap_or_default(),
+            None => target.clone(),
+        };
         Some(Self {
+            sips: is_sips(&request_uri(request)) || is_sips(&next),
             call_id: request.text(HeaderName::CallId)?,
             local_tag: local_tag.to_owned(),
             remote_tag: tag_of(&from),
@@ -50,11 +62,8 @@ impl Record {
             remote: String::from_utf8_lossy(&from).into_owned(),
             local_cseq: u32::from(rand::random::<u16>()) + 1,
             remote_cseq: Some(cseq),
-            routes: routes_of(request, false),
-            target: match request.all(HeaderName::Contact).next() {
-                Some(_) => contact_of(request)?,
-                None => NameAddr::parse(&from)?.uri_string(),
-            },
+            routes,
+            target,
             owner: false,
             flow,
         })
@@ -77,6 +86,7 @@ impl Record {
             target: contact_of(response).unwrap_or_else(|| request_uri.to_owned()),
             owner: true,
             flow,
+            sips: is_sips(request_uri),
         })
     }
 
@@ -126,6 +136,11 @@ impl Record {
             .and_then(|first| NameAddr::parse(first.as_bytes()).map(|value| value.uri_string()))
             .unwrap_or_else(|| self.target.clone())
     }
+}
+
+/// Whether a URI asks for TLS on every hop (RFC 3261 §19.1).
+pub fn is_sips(uri: &str) -> bool {
+    uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"))
 }
 
 /// The tag of a From or To value; empty where there is none.

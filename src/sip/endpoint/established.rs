@@ -294,21 +294,26 @@ impl Core {
     // ---- our requests
 
     /// Where an in-dialog request goes: the first route's or the target's address; the peer's own flow where that is a
-    /// name (who put it there is the neighbour we talk to) or a private address behind a public one (NAT).
+    /// name (who put it there is the neighbour we talk to), a private address behind a public one (NAT), or a connection that
+    /// only the peer can open (RFC 7118 §5.2) or that is there.
     pub(super) fn dialog_flow(&self, record: &Record) -> Flow {
         let flow = record.flow;
+        if flow.transport.is_websocket() {
+            return flow;
+        }
         let Some((host, port, transport)) = hop_of(&record.next_hop()) else { return flow };
         let Some(ip) = host_ip(host.as_bytes()) else { return flow };
         let seen = flow.remote.ip().to_canonical();
         let behind_nat =
             ip != seen && ((is_private(ip) && !is_private(seen)) || ip.is_loopback() || ip.is_unspecified());
-        let reuse = flow.reliable() && ip == seen && (transport == Transport::Tcp || record.routes.is_empty());
+        let there = !flow.is_callers() || self.open.contains(&flow.connection());
+        let reuse = flow.reliable() && there && ip == seen && (transport == flow.transport || record.routes.is_empty());
         let listens =
             self.listeners.get(flow.listener).is_some_and(|listener| listener.transports.contains(&transport));
         if behind_nat || reuse || !listens {
             flow
         } else {
-            Flow { listener: flow.listener, transport, remote: SocketAddr::new(ip, port) }
+            self.reopened(Flow { transport, remote: SocketAddr::new(ip, port), ..flow })
         }
     }
 
@@ -493,7 +498,8 @@ impl Core {
             return;
         };
         let (user, flow, timer) = (established.contact.clone(), established.record.flow, established.session);
-        let contact = self.contact(flow, &user);
+        let sips = established.record.sips;
+        let contact = self.contact(flow, &user, sips);
         let octets = self.respond(
             held.key,
             200,

@@ -150,8 +150,8 @@ impl Core {
         if asked.is_some() {
             established.session = asked;
         }
-        let (user, flow) = (established.contact.clone(), established.record.flow);
-        let contact = self.contact(flow, &user);
+        let (user, flow, sips) = (established.contact.clone(), established.record.flow, established.record.sips);
+        let contact = self.contact(flow, &user, sips);
         self.respond(
             key,
             200,

@@ -320,8 +320,9 @@ impl Core {
         incoming.stage = Stage::Decided;
         incoming.progress = Some(status);
         incoming.ring_refresh = Some(now + RING_REFRESH);
-        let (key, user, flow) = (incoming.key, incoming.contact.clone(), incoming.record.flow);
-        let contact = self.contact(flow, &user);
+        let (key, user, flow, sips) =
+            (incoming.key, incoming.contact.clone(), incoming.record.flow, incoming.record.sips);
+        let contact = self.contact(flow, &user, sips);
         let body = answer.map(|answer| crate::sdp::write(&answer.0)).unwrap_or_default();
         self.respond(
             key,
@@ -350,7 +351,7 @@ impl Core {
         let (key, cseq, offered, session) = (incoming.key, incoming.cseq, incoming.offered, incoming.session);
         incoming.ring_refresh = None;
         let mut established = Established::new(incoming.record.clone(), incoming.contact.clone(), incoming.trunk, now);
-        let contact = self.contact(established.record.flow, &established.contact);
+        let contact = self.contact(established.record.flow, &established.contact, established.record.sips);
         let octets = self.respond(
             key,
             200,

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   udp task --parse, validate--.                              .--> Wire (sockets)
-//!   tcp tasks -----------------> Shared::with(|core, now| ..) ----> Brain (events)
+//!   connections ---------------> Shared::with(|core, now| ..) ----> Brain (events)
 //!   actors: SipPort::order ----'        one lock               '--> resolver task --> Shared
 //!   timer task (next deadline) -'
 //! ```
@@ -28,7 +28,7 @@ mod tests;
 mod transactions;
 mod trunk;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -45,7 +45,7 @@ use self::identity::Proved;
 use self::registrar::HeldRegister;
 use self::trunk::TrunkState;
 use super::config::{SipConfig, TrunkConfig};
-use super::dialog::Names;
+use super::dialog::{Names, is_sips};
 use super::digest::{Account, Credentials, Guard};
 use super::message::uri::Uri;
 use super::message::view::{self, Via};
@@ -58,7 +58,8 @@ use super::transaction::client_invite::ClientInvite;
 use super::transaction::client_other::ClientOther;
 use super::transaction::server_invite::ServerInvite;
 use super::transaction::server_other::ServerOther;
-use super::transport::{Flow, SourceAddresses};
+use super::transport::peers::Names as NamesOfPeers;
+use super::transport::{Flow, Party, SourceAddresses};
 use tandem_actors::model::net::Net;
 
 pub use shell::{Shared, SipCore};
@@ -157,8 +158,8 @@ struct Server {
     request: Message,
     /// Where responses go.
     reply: Flow,
-    /// Where the request came from.
-    source: SocketAddr,
+    /// How the request came.
+    flow: Flow,
     to_tag: String,
     /// The subscriber it comes from, by its password.
     proved: Option<Proved>,
@@ -194,6 +195,7 @@ struct Listener {
 struct Unsent {
     draft: Draft,
     port: u16,
+    party: Party,
     listener: Option<ListenerId>,
     transport: Transport,
     owner: Owner,
@@ -203,7 +205,7 @@ struct Unsent {
 #[derive(Debug, Clone)]
 enum NextHop {
     Flow(Flow),
-    Host { host: String, port: u16, transport: Transport, listener: Option<ListenerId> },
+    Host { host: String, port: u16, transport: Transport, party: Party, listener: Option<ListenerId> },
 }
 
 /// The tables. See the module's doc.
@@ -229,6 +231,12 @@ struct Core {
     unsent: HashMap<String, Vec<Unsent>>,
     hosts: HashMap<String, (Vec<IpAddr>, Instant)>,
     sources: SourceAddresses,
+    /// Hosts of `sips:` URIs.
+    names_of_peers: std::sync::Arc<NamesOfPeers>,
+    /// Connections that peers opened, and that brought a message.
+    open: HashSet<Flow>,
+    /// Those of them that somebody registered by.
+    bound: HashSet<Flow>,
     hashers: (RandomState, RandomState),
     effects: Vec<Effect>,
     serial: u64,
@@ -244,7 +252,7 @@ impl Core {
         let mut core = Self {
             guard: Guard::new(config.domain.clone(), now),
             gate: Gate::new(config.budget),
-            trunks: config.trunks.iter().cloned().map(TrunkState::new).collect(),
+            trunks: config.trunks.iter().cloned().enumerate().map(|(at, trunk)| TrunkState::new(at, trunk)).collect(),
             config,
             listeners,
             credentials,
@@ -260,6 +268,9 @@ impl Core {
             unsent: HashMap::new(),
             hosts: HashMap::new(),
             sources: SourceAddresses::default(),
+            names_of_peers: std::sync::Arc::default(),
+            open: HashSet::new(),
+            bound: HashSet::new(),
             hashers: (RandomState::new(), RandomState::new()),
             effects: Vec::new(),
             serial: 0,
@@ -339,35 +350,42 @@ impl Core {
     // ---- addresses
 
     /// Our address as this peer should see it.
-    fn advertised(&mut self, listener: usize, peer: IpAddr) -> SocketAddr {
-        let Some(listener) = self.listeners.get(listener) else {
+    fn advertised(&mut self, flow: Flow) -> SocketAddr {
+        let Some(listener) = self.listeners.get(flow.listener) else {
             return SocketAddr::from(([0, 0, 0, 0], 0));
         };
-        let peer = peer.to_canonical();
+        let peer = flow.remote.ip().to_canonical();
         let near = peer.is_loopback() || listener.local_nets.iter().any(|net| net.contains(peer));
         let port = listener.local.port();
         match listener.external_ip {
             Some(external) if !near => SocketAddr::new(external, port),
-            Some(_) | None if listener.local.ip().is_unspecified() => SocketAddr::new(self.sources.toward(peer), port),
+            Some(_) | None if listener.local.ip().is_unspecified() => {
+                // The address that it came to, else the one that packets to there leave from.
+                let ours = flow.local.unwrap_or_else(|| self.sources.toward(peer));
+                SocketAddr::new(ours, port)
+            }
             Some(_) | None => listener.local,
         }
     }
 
-    fn contact(&mut self, flow: Flow, user: &str) -> String {
-        let address = self.advertised(flow.listener, flow.remote.ip());
-        let transport = if flow.reliable() { ";transport=tcp" } else { "" };
+    /// Our Contact on the way to a peer; `sips` where the request that makes the dialog asks for it (RFC 5630 §3.2.1).
+    fn contact(&mut self, flow: Flow, user: &str, sips: bool) -> String {
+        let address = self.advertised(flow);
+        let transport = transport_parameter(flow.transport);
         let at = if user.is_empty() { "" } else { "@" };
-        format!("<sip:{user}{at}{address}{transport}>")
+        let scheme = if sips { "sips" } else { "sip" };
+        format!("<{scheme}:{user}{at}{address}{transport}>")
     }
 
-    /// The listener for a destination: the named one, else the first with the transport and the address family.
+    /// The listener for a destination: the named one, else the first with the transport and the address family. For a stream
+    /// that we open one without the transport does: what the peer has to say comes by that stream.
     fn listener_for(&self, named: Option<&ListenerId>, transport: Transport, peer: IpAddr) -> Option<usize> {
         let named = named.and_then(|id| self.listeners.iter().position(|listener| listener.id == *id));
-        named.or_else(|| {
-            self.listeners.iter().position(|listener| {
-                listener.transports.contains(&transport) && listener.local.is_ipv4() == peer.is_ipv4()
-            })
-        })
+        let family = |listener: &Listener| listener.local.is_ipv4() == peer.is_ipv4();
+        let speaks = |listener: &Listener| listener.transports.contains(&transport) && family(listener);
+        named
+            .or_else(|| self.listeners.iter().position(speaks))
+            .or_else(|| self.listeners.iter().position(family).filter(|_| transport.is_stream()))
     }
 
     /// The trunk that a source belongs to: by a configured network, whatever the port; by the address and (over UDP) the
@@ -392,6 +410,15 @@ impl Core {
             || self.hosts.get(&config.host).is_some_and(|(addresses, _)| addresses.contains(&source))
     }
 
+    /// A way to the same peer that we may open: whose certificate it must have over TLS is that of the trunk which is there.
+    fn reopened(&self, flow: Flow) -> Flow {
+        let party = match flow.party {
+            Party::Caller => self.trunk_at(flow).map_or(Party::Anyone, Party::Trunk),
+            party @ (Party::Anyone | Party::Trunk(_) | Party::Named(_)) => party,
+        };
+        Flow { party, ..flow }
+    }
+
     fn trunk_named(&self, id: &TrunkId) -> Option<usize> {
         self.trunks.iter().position(|trunk| trunk.config.id == *id)
     }
@@ -407,13 +434,43 @@ fn new_call_id() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
-/// The host, port and transport a URI names (RFC 3263 §4.1, §4.2 without NAPTR and SRV).
+/// The host, port and transport a URI names (RFC 3263 §4.1, §4.2 without NAPTR and SRV). `sips` means TLS whatever the transport
+/// (RFC 3261 §19.1.2), and `transport=tls`, though no RFC has it any more, is how everybody says the same of one hop.
 fn hop_of(uri: &str) -> Option<(String, u16, Transport)> {
     let uri = Uri::parse(uri.as_bytes()).filter(Uri::is_sip)?;
-    let tcp = uri.parameter("transport").is_some_and(|transport| transport.eq_ignore_ascii_case(b"tcp"));
+    let secure = uri.scheme.eq_ignore_ascii_case(b"sips");
+    let named = uri.parameter("transport").unwrap_or(b"udp").to_ascii_lowercase();
+    let transport = match (named.as_slice(), secure) {
+        (b"ws", false) => Transport::Ws,
+        (b"ws" | b"wss", _) => Transport::Wss,
+        (b"tls", _) | (_, true) => Transport::Tls,
+        (b"tcp", false) => Transport::Tcp,
+        (_, false) => Transport::Udp,
+    };
     let host = uri.parameter("maddr").unwrap_or(uri.host);
     let host = String::from_utf8_lossy(host).into_owned();
-    Some((host, uri.port.unwrap_or(5060), if tcp { Transport::Tcp } else { Transport::Udp }))
+    Some((host, uri.port.unwrap_or(transport.default_port()), transport))
+}
+
+/// The transport of a Via (RFC 3261 §20.42, RFC 7118 §5.2).
+fn via_transport(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "UDP",
+        Transport::Tcp => "TCP",
+        Transport::Tls => "TLS",
+        Transport::Ws => "WS",
+        Transport::Wss => "WSS",
+    }
+}
+
+/// The transport of a URI of ours (RFC 3261 §19.1.1, RFC 7118 §5.2.4: `ws` inside TLS, too).
+fn transport_parameter(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Udp => "",
+        Transport::Tcp => ";transport=tcp",
+        Transport::Tls => ";transport=tls",
+        Transport::Ws | Transport::Wss => ";transport=ws",
+    }
 }
 
 /// The Reason value of a Q.850 cause (RFC 3326).

@@ -132,7 +132,11 @@ impl Core {
         let (uri, to, trunk, hop) = match destination {
             Destination::Contact(contact) => {
                 let listener = self.listener_for(Some(&contact.listener), contact.transport, contact.source.ip())?;
-                let flow = Flow { listener, transport: contact.transport, remote: contact.source };
+                // RFC 5626 §5.3: a binding made over a connection is reached by it and by no other.
+                let flow = match contact.transport.is_stream() {
+                    true => Flow::accepted(listener, contact.transport, contact.source),
+                    false => Flow::udp(listener, contact.source),
+                };
                 (contact.uri.0.clone(), format!("<{}>", contact.uri.0), None, NextHop::Flow(flow))
             }
             Destination::Trunk { trunk, number } => {
@@ -143,7 +147,7 @@ impl Core {
             }
             Destination::Uri(uri) => {
                 let (host, port, transport) = hop_of(&uri.0)?;
-                let hop = NextHop::Host { host, port, transport, listener: None };
+                let hop = NextHop::Host { host, port, transport, party: Party::Anyone, listener: None };
                 (uri.0.clone(), format!("<{}>", uri.0), None, hop)
             }
         };
@@ -197,7 +201,7 @@ impl Core {
 
     /// Our offer as this fork's peer should see it: with the address it reaches us at, which is known once its own is.
     pub(super) fn fork_offer(&mut self, id: DialogId, fork: usize, flow: Flow) -> Option<String> {
-        let ip = self.advertised(flow.listener, flow.remote.ip()).ip();
+        let ip = self.advertised(flow).ip();
         let Some(Dialog { side: Side::Uac(outgoing), .. }) = self.dialogs.get_mut(&id) else { return None };
         let mut offer = outgoing.offer.as_ref()?.0.clone();
         // The media session's socket is of one family.

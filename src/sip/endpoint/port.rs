@@ -222,7 +222,8 @@ impl Core {
         };
         // A name not resolved yet counts as outside: the external address is the one that is reachable from both sides.
         let toward = peers.into_iter().next().flatten().map_or(IpAddr::from([192, 0, 2, 1]), |(_, _, ip)| ip);
-        let advertise = self.advertised(listeners.first().copied().unwrap_or(0), toward).ip();
+        let advertise =
+            self.advertised(Flow::udp(listeners.first().copied().unwrap_or(0), SocketAddr::new(toward, 0))).ip();
         MediaAddress { bind: bind.unwrap_or(advertise), advertise }
     }
 

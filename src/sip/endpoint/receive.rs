@@ -14,6 +14,9 @@ const MOST_UNPROVED: usize = 20_000;
 impl Core {
     /// A message that was read. `checked` is the verdict of the validation, made outside the lock.
     pub(super) fn receive(&mut self, flow: Flow, message: Message, checked: Result<(), Fault>, now: Instant) {
+        if flow.is_callers() {
+            self.open.insert(flow.connection());
+        }
         match (message.kind(), checked) {
             (Kind::Request { method, .. }, Ok(())) => {
                 metrics::request("in", method.label());

@@ -61,6 +61,7 @@ impl Core {
         let info = self.servers.get(&key).and_then(|server| server.proved.as_ref()?.info.clone());
         match answer {
             RegisterAnswer::Bindings(bindings) => {
+                self.bind_connection(key);
                 self.respond(
                     key,
                     200,
@@ -89,6 +90,24 @@ impl Core {
             }
             RegisterAnswer::Refused(status) => self.refuse(key, *status, now),
         }
+    }
+
+    /// Remembers that the connection a REGISTER came by has to be missed; where it is gone already, it is missed now.
+    fn bind_connection(&mut self, key: ServerKey) {
+        let Some(server) = self.servers.get(&key).filter(|server| server.flow.is_callers()) else { return };
+        let flow = server.flow.connection();
+        if self.open.contains(&flow) {
+            self.bound.insert(flow);
+        } else {
+            self.connection_gone(flow);
+        }
+    }
+
+    /// Tells the registrar.
+    pub(super) fn connection_gone(&mut self, flow: Flow) {
+        let Some(listener) = self.listeners.get(flow.listener).map(|listener| listener.id.clone()) else { return };
+        let Flow { transport, remote: source, .. } = flow;
+        self.event(SipEvent::ConnectionGone { listener, transport, source });
     }
 
     /// Nobody answered in 2 s.

@@ -17,8 +17,8 @@ use super::super::message::{Carried, Message};
 use super::super::resolve::Resolver;
 use super::super::sight::Tap;
 use super::super::sight::hep::Hep;
-use super::super::transport::sockets::Sockets;
-use super::super::transport::tcp::Connections;
+use super::super::transport::peers::Peers;
+use super::super::transport::sockets::Bound;
 use super::super::transport::{Flow, Wire};
 use super::{Core, Effect, Listener};
 use crate::sip::metrics;
@@ -40,8 +40,6 @@ pub struct Shared {
     resolver: Resolver,
     wake: Arc<Notify>,
     tap: Tap,
-    /// Stream connections.
-    pub(in crate::sip) connections: Connections,
     runtime: tokio::runtime::Handle,
     me: Weak<Shared>,
 }
@@ -65,11 +63,11 @@ impl SipCore {
         credentials: Arc<dyn Credentials>,
     ) -> Result<Self, SipStartError> {
         metrics::describe();
-        let sockets = Sockets::bind(&config.listeners)?;
+        let bound = Bound::bind(&config.listeners)?;
         let listeners = config
             .listeners
             .iter()
-            .zip(sockets.locals())
+            .zip(bound.locals())
             .map(|(listener, local)| Listener {
                 id: listener.id.clone(),
                 transports: listener.transports.clone(),
@@ -78,8 +76,11 @@ impl SipCore {
                 local_nets: listener.local_nets.clone(),
             })
             .collect();
-        let core = Core::new(config, listeners, credentials, Instant::now());
-        let this = Self::assemble(core, brain, |me| Box::new(sockets.serving(me)));
+        let names = Arc::default();
+        let (peers, origins) = (Peers::new(&config, Arc::clone(&names)), config.allowed_origins.clone());
+        let mut core = Core::new(config, listeners, credentials, Instant::now());
+        core.names_of_peers = names;
+        let this = Self::assemble(core, brain, |me| Box::new(bound.serving(peers, origins, me)));
         for (at, (listener, _)) in this.local_addrs().into_iter().enumerate() {
             this.shared.wire.keep_listening(at).map_err(|why| SipStartError::Bind { listener, why })?;
         }
@@ -101,7 +102,6 @@ impl SipCore {
             brain,
             resolver: Resolver::default(),
             wake: Arc::new(Notify::new()),
-            connections: Connections::default(),
             runtime: tokio::runtime::Handle::current(),
             me: me.clone(),
         });

@@ -17,16 +17,21 @@ impl Core {
 
     /// Sends a request, once its host's address is known.
     pub(super) fn dispatch(&mut self, draft: Draft, hop: NextHop, owner: Owner, now: Instant) {
-        let (host, port, transport, listener) = match hop {
+        let (host, port, transport, party, listener) = match hop {
             NextHop::Flow(flow) => {
                 self.begin(draft, flow, owner, false, now);
                 return;
             }
-            NextHop::Host { host, port, transport, listener } => (host, port, transport, listener),
+            NextHop::Host { host, port, transport, party, listener } => (host, port, transport, party, listener),
+        };
+        // RFC 5922 §7.3: whose certificate it must be is the host that was asked for, before any look-up.
+        let party = match (party, transport) {
+            (Party::Anyone, Transport::Tls) => self.names_of_peers.party(&host).unwrap_or(Party::Anyone),
+            (party, _) => party,
         };
         let numeric = super::super::message::uri::host_ip(host.as_bytes()).map(|ip| vec![ip]);
         let known = self.hosts.get(&host).filter(|(_, until)| *until > now).map(|(addresses, _)| addresses.clone());
-        let unsent = Unsent { draft, port, listener, transport, owner };
+        let unsent = Unsent { draft, port, party, listener, transport, owner };
         match numeric.or(known) {
             Some(addresses) => self.resolved_one(unsent, &addresses, now),
             None => {
@@ -66,7 +71,7 @@ impl Core {
     }
 
     fn resolved_one(&mut self, unsent: Unsent, addresses: &[IpAddr], now: Instant) {
-        let Unsent { draft, port, listener, transport, owner } = unsent;
+        let Unsent { draft, port, party, listener, transport, owner } = unsent;
         // Cancelled while its name was looked up: nothing was sent, so there is nothing to take back (RFC 3261 §9.1).
         if let Owner::Fork { dialog, fork } = &owner
             && self.fork_cancelled(*dialog, *fork)
@@ -75,7 +80,7 @@ impl Core {
         }
         let flow = addresses.iter().find_map(|ip| {
             let listener = self.listener_for(listener.as_ref(), transport, *ip)?;
-            Some(Flow { listener, transport, remote: SocketAddr::new(*ip, port) })
+            Some(Flow { listener, transport, remote: SocketAddr::new(*ip, port), party, local: None })
         });
         match flow {
             Some(flow) => {
@@ -87,9 +92,11 @@ impl Core {
     }
 
     pub(super) fn via(&mut self, flow: Flow, branch: u64) -> String {
-        let address = self.advertised(flow.listener, flow.remote.ip());
-        let transport = if flow.reliable() { "TCP" } else { "UDP" };
-        format!("SIP/2.0/{transport} {address};branch=z9hG4bK{branch:016x};rport")
+        let address = self.advertised(flow);
+        let transport = via_transport(flow.transport);
+        // RFC 5923 §6: over TLS that we open, the peer may send us its own requests by the same connection.
+        let alias = if flow.transport == Transport::Tls && !flow.is_callers() { ";alias" } else { "" };
+        format!("SIP/2.0/{transport} {address};branch=z9hG4bK{branch:016x};rport{alias}")
     }
 
     /// Begins a client transaction.
@@ -136,7 +143,8 @@ impl Core {
         proved: bool,
         now: Instant,
     ) {
-        let contact = draft.contact.as_deref().map(|user| self.contact(flow, user)).unwrap_or_default();
+        let sips = is_sips(&draft.uri);
+        let contact = draft.contact.as_deref().map(|user| self.contact(flow, user, sips)).unwrap_or_default();
         let octets = draft.write(&via, &contact, &self.config.user_agent);
         metrics::request("out", Method::Known(draft.method).label());
         let timers = self.config.timers;
@@ -235,12 +243,27 @@ impl Core {
         }
     }
 
-    /// A stream to this peer cannot be opened, or closed: what waits for an answer by it fails.
+    /// A stream to this peer cannot be opened, or closed: what waits for an answer by it fails, and what is answered from now on
+    /// is answered by a connection that we open (RFC 3261 §18.2.2), where the peer can be called. No dialog ends of it.
     pub(super) fn unreachable(&mut self, flow: Flow, now: Instant) {
-        let keys: Vec<ClientKey> =
-            self.clients.iter().filter(|(_, client)| client.flow == flow).map(|(key, _)| *key).collect();
-        for key in keys {
+        let flow = flow.connection();
+        self.open.remove(&flow);
+        let lost: Vec<ClientKey> =
+            self.clients.iter().filter(|(_, client)| client.flow.connection() == flow).map(|(key, _)| *key).collect();
+        let failed = !lost.is_empty();
+        for key in lost {
             self.client_input(key, ClientInput::TransportFailed, now);
+        }
+        if flow.is_callers() && (self.bound.remove(&flow) || failed) {
+            self.connection_gone(flow);
+        }
+        if !flow.is_callers() || flow.transport.is_websocket() {
+            return;
+        }
+        let again = self.reopened(flow);
+        for server in self.servers.values_mut().filter(|server| server.reply.connection() == flow) {
+            let port = top_via_port(&server.request, flow.transport);
+            server.reply = Flow { remote: SocketAddr::new(flow.remote.ip(), port), ..again };
         }
     }
 
@@ -315,7 +338,7 @@ impl Core {
             machine,
             reply: Self::reply_flow(&request, flow),
             request,
-            source: flow.remote,
+            flow,
             to_tag: new_tag(),
             proved: None,
             dialog: None,
@@ -340,7 +363,7 @@ impl Core {
             Kind::Response { .. } => Method::Other.label(),
         };
         server.watch.response("in", method, status, now);
-        let mut writer = response_to(&server.request, status, &server.to_tag, server.source);
+        let mut writer = response_to(&server.request, status, &server.to_tag, server.flow.remote);
         if status != 100 {
             writer.header(HeaderName::Server, &self.config.user_agent);
         }
@@ -430,6 +453,15 @@ impl Core {
             }
         }
     }
+}
+
+/// The port of a request's sent-by.
+fn top_via_port(request: &Message, transport: Transport) -> u16 {
+    let port = (|| {
+        let via = request.get(HeaderName::Via)?;
+        Via::parse(trim(view::split(&via, b',').next()?))?.port
+    })();
+    port.unwrap_or(transport.default_port())
 }
 
 /// What happens to a client transaction.

@@ -13,6 +13,7 @@ use super::*;
 /// (RFC 3261 §10.2.4).
 #[derive(Debug)]
 pub(super) struct TrunkState {
+    at: usize,
     pub config: TrunkConfig,
     call_id: String,
     cseq: u32,
@@ -20,8 +21,8 @@ pub(super) struct TrunkState {
 }
 
 impl TrunkState {
-    pub fn new(config: TrunkConfig) -> Self {
-        Self { config, call_id: new_call_id(), cseq: 0, tag: new_tag() }
+    pub fn new(at: usize, config: TrunkConfig) -> Self {
+        Self { at, config, call_id: new_call_id(), cseq: 0, tag: new_tag() }
     }
     pub fn next_cseq(&mut self) -> u32 {
         self.cseq += 1;
@@ -38,20 +39,18 @@ impl TrunkState {
     pub fn hop(&self) -> NextHop {
         NextHop::Host {
             host: self.config.host.clone(),
-            port: self.config.port.unwrap_or(5060),
+            port: self.config.port.unwrap_or(self.config.transport.default_port()),
             transport: self.config.transport,
+            party: Party::Trunk(self.at),
             listener: self.config.listener.clone(),
         }
     }
     /// Its Request-URI for a number (empty: for itself).
     pub fn uri(&self, number: &str) -> String {
         let port = self.config.port.map(|port| format!(":{port}")).unwrap_or_default();
-        let tcp = match self.config.transport {
-            Transport::Tcp => ";transport=tcp",
-            Transport::Udp => "",
-        };
+        let transport = transport_parameter(self.config.transport);
         let at = if number.is_empty() { "" } else { "@" };
-        format!("sip:{}{at}{}{port}{tcp}", escape_user(number), self.domain())
+        format!("sip:{}{at}{}{port}{transport}", escape_user(number), self.domain())
     }
 }
 

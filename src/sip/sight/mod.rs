@@ -17,7 +17,6 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use tandem_actors::model::address::Transport;
 use tandem_actors::model::ids::CallId;
 use tokio::time::Instant;
 
@@ -85,7 +84,7 @@ impl Tap {
         }
         let mut seen = self.seen();
         let local = match bound.ip().is_unspecified() {
-            true => SocketAddr::new(seen.sources.toward(flow.remote.ip()), bound.port()),
+            true => SocketAddr::new(flow.local.unwrap_or_else(|| seen.sources.toward(flow.remote.ip())), bound.port()),
             false => bound,
         };
         let transport = flow.transport;
@@ -146,18 +145,11 @@ fn steps(mut passages: Vec<(std::sync::Arc<str>, Passage)>) -> Vec<Step> {
             sent: passage.sent,
             local: passage.local,
             remote: passage.remote,
-            transport: word(passage.transport),
+            transport: passage.transport.label(),
             call_id: call_id.to_string(),
             text: String::from_utf8_lossy(&redact::masked(&passage.octets)).into_owned(),
         })
         .collect()
-}
-
-fn word(transport: Transport) -> &'static str {
-    match transport {
-        Transport::Udp => "udp",
-        Transport::Tcp => "tcp",
-    }
 }
 
 #[cfg(test)]

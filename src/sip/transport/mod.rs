@@ -1,11 +1,28 @@
-//! Carrying octets: UDP and TCP sockets, and a seeded lossy link for tests. A transport knows no transactions; it is handed
-//! octets with a [`Flow`] and hands up messages with the flow they came by.
+//! Carrying octets: UDP, TCP, TLS and WebSockets, and a seeded lossy link for tests. A transport knows no transactions; it is
+//! handed octets with a [`Flow`] and hands up messages with the flow they came by.
+//!
+//! ```text
+//!   udp::run (a task a socket) ------------------------------------------.
+//!   accept (a task a socket) -> handshake: TLS, WebSocket -> connection --+--> core
+//!   Streams::send -> open connection | dial -> handshake --> connection --'
+//! ```
+//!
+//! Implemented: RFC 3261 §18, RFC 7118 as the server, RFC 5922 (in [`crate::tls`]), RFC 5923 where both sides have shown
+//! a certificate, RFC 5626 §3.5.1 and §4.4.1 keep-alives both ways. A stream that closes fails what waits for an answer by it.
+//! Deliberately not: WebSockets as a client (a trunk that speaks them was not met), SCTP, multicast.
 
+mod clocks;
+mod connection;
+mod datagrams;
+mod handshake;
 #[cfg(test)]
 pub mod memory;
+pub mod peers;
 pub mod sockets;
+pub mod streams;
 pub mod tcp;
 pub mod udp;
+mod websocket;
 
 use std::collections::HashMap;
 use std::io;
@@ -16,28 +33,54 @@ use tandem_actors::model::address::Transport;
 
 use super::config::BindError;
 
-/// A path to a peer: which listener, which transport, which address.
+/// A path to a peer: which listener, which transport, which address, and for streams whose connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Flow {
     /// Index of the listener in the configuration.
     pub listener: usize,
     /// Datagrams or streams.
     pub transport: Transport,
-    /// The peer. For a stream: an open connection to this address is used, else one is opened.
+    /// The peer.
     pub remote: SocketAddr,
+    /// Whose connection it is; over UDP nothing.
+    pub party: Party,
+    /// Our address that the peer sent to, where the listener has several: an answer leaves from it.
+    pub local: Option<IpAddr>,
+}
+
+/// Whose a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Party {
+    /// The peer opened it. It is used as long as it is there, and never opened by us (RFC 5626 §5.3).
+    Caller,
+    /// Opened by us when it is not there, whoever answers.
+    Anyone,
+    /// The same, and over TLS the trunk of this index has to answer.
+    Trunk(usize),
+    /// The same, and over TLS the host of this index in [`peers::Names`] has to answer.
+    Named(usize),
 }
 
 impl Flow {
     /// Over UDP.
     pub fn udp(listener: usize, remote: SocketAddr) -> Self {
-        Self { listener, transport: Transport::Udp, remote }
+        Self { listener, transport: Transport::Udp, remote, party: Party::Anyone, local: None }
+    }
+    /// By a connection that the peer opened.
+    pub fn accepted(listener: usize, transport: Transport, remote: SocketAddr) -> Self {
+        Self { listener, transport, remote, party: Party::Caller, local: None }
     }
     /// Whether the transport itself repeats what is lost.
     pub fn reliable(&self) -> bool {
-        match self.transport {
-            Transport::Udp => false,
-            Transport::Tcp => true,
-        }
+        self.transport.is_stream()
+    }
+    /// Whether it is, or was, a connection that only the peer can open.
+    pub fn is_callers(&self) -> bool {
+        self.transport.is_stream() && self.party == Party::Caller
+    }
+    /// What names the connection.
+    pub fn connection(self) -> Self {
+        Self { local: None, ..self }
     }
 }
 

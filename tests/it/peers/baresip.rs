@@ -26,7 +26,7 @@ pub struct Baresip {
 pub struct Account<'a> {
     /// User part of the address of record.
     pub user: &'a str,
-    /// `host:port` of the registrar, or empty to stay unregistered.
+    /// `host:port` of the registrar, perhaps with `;transport=tls`, or empty to stay unregistered.
     pub registrar: &'a str,
     pub password: &'a str,
     /// `pcmu`, `pcma`, `opus/48000/1`…, comma separated.
@@ -48,7 +48,7 @@ impl Baresip {
         std::fs::write(
             folder.join("config"),
             format!(
-                "poll_method epoll\nsip_listen 127.0.0.1:{sip}\nnet_interface 127.0.0.1\ncall_local_timeout 120\n\
+                "poll_method epoll\nsip_listen 127.0.0.1:{sip}\nnet_interface 127.0.0.1\nsip_verify_server no\ncall_local_timeout 120\n\
                  call_max_calls 8\naudio_path /usr/share/baresip\naudio_source aufile,{wav}\naudio_player none\n\
                  audio_alert none\nausrc_channels 1\nauplay_channels 1\nrtp_ports {}-{}\njitter_buffer_delay 5-10\n\
                  module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule opus.so\nmodule aufile.so\n\

@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::{favoured, remedy};
+use super::{favoured, peers_folder, remedy};
 use crate::tone::Pcm;
 
 type Waiting = Arc<Mutex<HashMap<u64, mpsc::Sender<Value>>>>;
@@ -31,7 +31,7 @@ pub struct Browser {
 impl Browser {
     pub fn start(folder: &Path) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let peers = std::env::var_os("TANDEM_PEERS").map_or_else(|| root.join("target/peers"), PathBuf::from);
+        let peers = peers_folder();
         assert!(
             peers.join("node_modules/playwright-core").exists(),
             "playwright-core is not in {}: run tests/run, which installs it",

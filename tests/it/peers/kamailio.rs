@@ -15,25 +15,7 @@ pub struct Kamailio {
 
 impl Kamailio {
     pub fn start(folder: &Path, pstn: SocketAddr) -> Self {
-        let folder = folder.join("kamailio");
-        std::fs::create_dir_all(&folder).expect("its folder");
-        let port = free_port();
-        let modules = ["/usr/lib/x86_64-linux-gnu/kamailio/modules/", "/usr/lib/aarch64-linux-gnu/kamailio/modules/"]
-            .into_iter()
-            .find(|path| Path::new(path).exists())
-            .unwrap_or("/usr/lib/kamailio/modules/");
-        let config = include_str!("kamailio.cfg")
-            .replace("@MODULES@", modules)
-            .replace("@PORT@", &port.to_string())
-            .replace("@PSTN@", &pstn.to_string())
-            .replace("@FOLDER@", &folder.display().to_string());
-        let file = folder.join("kamailio.cfg");
-        std::fs::write(&file, config).expect("its configuration");
-        let mut command = Command::new("kamailio");
-        command.args(["-DD", "-E", "-m", "32", "-M", "4", "-f"]).arg(&file);
-        command.arg("-P").arg(folder.join("pid")).arg("-Y").arg(&folder).arg("-w").arg(&folder).stdin(Stdio::null());
-        let process = Process::start("kamailio", &folder, &mut command);
-        let sip = SocketAddr::from(([127, 0, 0, 1], port));
+        let (process, sip) = run(folder, include_str!("kamailio.cfg"), &[("@PSTN@", &pstn.to_string())]);
         until("Kamailio's answer to OPTIONS", Duration::from_secs(15), || {
             let socket = std::net::UdpSocket::bind("127.0.0.1:0").ok()?;
             socket.set_read_timeout(Some(Duration::from_millis(200))).ok()?;
@@ -49,8 +31,50 @@ impl Kamailio {
         Self { process, sip }
     }
 
+    /// One that speaks TLS only, with this certificate and key (PEM); it takes no client without a certificate of `authority`.
+    #[track_caller]
+    pub fn over_tls(folder: &Path, certificate: &str, key: &str, authority: &str) -> Self {
+        let tls = folder.join("kamailio");
+        std::fs::create_dir_all(&tls).expect("its folder");
+        for (name, text) in [("own.crt", certificate), ("own.key", key), ("ca.crt", authority)] {
+            std::fs::write(tls.join(name), text).expect("a file");
+        }
+        let at = tls.display();
+        let config = format!(
+            "[server:default]\nmethod = TLSv1.2+\nverify_certificate = yes\nrequire_certificate = yes\n\
+             private_key = {at}/own.key\ncertificate = {at}/own.crt\nca_list = {at}/ca.crt\n"
+        );
+        std::fs::write(tls.join("tls.cfg"), config).expect("its configuration");
+        let (process, sip) = run(folder, include_str!("kamailio_tls.cfg"), &[]);
+        until("Kamailio's TLS port", Duration::from_secs(15), || std::net::TcpStream::connect(sip).ok());
+        Self { process, sip }
+    }
+
     /// What it logged.
     pub fn log(&self) -> String {
         self.process.output()
     }
+}
+
+fn run(folder: &Path, config: &str, more: &[(&str, &str)]) -> (Process, SocketAddr) {
+    let folder = folder.join("kamailio");
+    std::fs::create_dir_all(&folder).expect("its folder");
+    let port = free_port();
+    let modules = ["/usr/lib/x86_64-linux-gnu/kamailio/modules/", "/usr/lib/aarch64-linux-gnu/kamailio/modules/"]
+        .into_iter()
+        .find(|path| Path::new(path).exists())
+        .unwrap_or("/usr/lib/kamailio/modules/");
+    let config = config
+        .replace("@MODULES@", modules)
+        .replace("@PORT@", &port.to_string())
+        .replace("@FOLDER@", &folder.display().to_string());
+    let config = more.iter().fold(config, |text, (mark, value)| text.replace(mark, value));
+    let file = folder.join("kamailio.cfg");
+    std::fs::write(&file, config).expect("its configuration");
+    let mut command = Command::new("kamailio");
+    command.args(["-DD", "-E", "-m", "32", "-M", "4", "-f"]).arg(&file);
+    command.arg("-P").arg(folder.join("pid")).arg("-Y").arg(&folder).arg("-w").arg(&folder).stdin(Stdio::null());
+    let process = Process::start("kamailio", &folder, &mut command);
+    let sip = SocketAddr::from(([127, 0, 0, 1], port));
+    (process, sip)
 }

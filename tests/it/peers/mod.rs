@@ -5,6 +5,7 @@ pub mod browser;
 pub mod kamailio;
 pub mod sdkapp;
 pub mod sipp;
+pub mod sippage;
 pub mod webphone;
 pub mod wsclient;
 
@@ -17,6 +18,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// Where tests/run installs what comes from npm.
+pub fn peers_folder() -> PathBuf {
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers");
+    std::env::var_os("TANDEM_PEERS").map_or_else(own, PathBuf::from)
+}
 
 /// A child process in a group of its own: killed, group and all, on drop; its output kept in a file.
 pub struct Process {

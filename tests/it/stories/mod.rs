@@ -11,5 +11,6 @@ mod rtc_to_sip;
 mod sip_to_rtc;
 mod soak;
 mod surroundings;
+mod transports;
 mod trunk;
 mod web_phone;

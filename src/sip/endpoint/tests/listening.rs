@@ -10,7 +10,7 @@ use super::super::super::digest::{Asked, answers};
 use super::*;
 
 /// What a peer waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Heard {
     core: SipCore,
@@ -21,6 +21,7 @@ struct Heard {
 /// A core on a free port of loopback, UDP and TCP; where.
 async fn core(brain: Arc<Scripted>) -> (SipCore, ListenerId, SocketAddr) {
     let listener = ListenerConfig {
+        tls: None,
         id: ListenerId::new("both").expect("a name"),
         transports: vec![Transport::Udp, Transport::Tcp],
         bind: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -62,7 +63,7 @@ impl Heard {
 }
 
 /// A request from `from`; the branch makes it its own.
-fn request(method: &str, from: SocketAddr, transport: &str, branch: &str, headers: &str) -> String {
+pub(super) fn request(method: &str, from: SocketAddr, transport: &str, branch: &str, headers: &str) -> String {
     let to = if headers.contains("To: ") { "" } else { "To: <sip:bob@example.com>\r\n" };
     let cseq = if headers.contains("CSeq: ") { String::new() } else { format!("CSeq: 1 {method}\r\n") };
     format!(

@@ -16,6 +16,7 @@ async fn a_loop_of_two_switches_ends_with_483_back_to_the_caller() {
             SipEvent::Incoming(invite) => Some(invite.max_forwards.0),
             SipEvent::Dialog { .. }
             | SipEvent::Register(_)
+            | SipEvent::ConnectionGone { .. }
             | SipEvent::TrunkRegistration { .. }
             | SipEvent::TrunkOptions { .. } => None,
         };

@@ -10,6 +10,7 @@ mod outbound;
 mod pair;
 mod redelivery;
 mod requests;
+mod streams;
 mod torture;
 mod trunks;
 
@@ -29,6 +30,7 @@ use tandem_actors::ports::sip::{
     Destination, DialogEvent, DialogPhase, OutgoingInvite, RegisterAnswer, SipCommand, SipPort,
 };
 
+use super::super::config::TrunkConfig;
 use super::super::digest::DigestAlgorithm;
 use super::super::transport::Wire;
 use super::*;
@@ -96,6 +98,7 @@ impl Scripted {
                 SipEvent::Dialog { .. }
                 | SipEvent::Incoming(_)
                 | SipEvent::Register(_)
+                | SipEvent::ConnectionGone { .. }
                 | SipEvent::TrunkRegistration { .. }
                 | SipEvent::TrunkOptions { .. } => None,
             })

@@ -115,6 +115,7 @@ async fn digits_arrive_in_order_by_info() {
                 SipEvent::Dialog { .. }
                 | SipEvent::Incoming(_)
                 | SipEvent::Register(_)
+                | SipEvent::ConnectionGone { .. }
                 | SipEvent::TrunkRegistration { .. }
                 | SipEvent::TrunkOptions { .. } => None,
             })
