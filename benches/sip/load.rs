@@ -29,8 +29,6 @@ pub struct Outcome {
     pub later: u32,
     /// Requests that had to be sent again.
     pub repeated: u32,
-    /// How long it took.
-    pub took: Duration,
     /// INVITE to 100, milliseconds, in order.
     pub trying_ms: Vec<f64>,
 }
@@ -78,7 +76,8 @@ impl Load<'_> {
             let _ = std::fs::remove_file(old);
         }
         let _ = std::fs::remove_file(&counts);
-        let mut command = sipp(folder, "uac.xml", (CALLER.parse::<std::net::IpAddr>().expect("an address"), 5060).into());
+        let mut command =
+            sipp(folder, "uac.xml", (CALLER.parse::<std::net::IpAddr>().expect("an address"), 5060).into());
         command.arg(subject.sip.to_string()).args(["-s", self.number]);
         let numbers = [("-m", self.calls), ("-r", self.rate), ("-d", self.held_ms)];
         numbers.iter().for_each(|(flag, number)| {
@@ -94,7 +93,6 @@ impl Load<'_> {
             }
             std::thread::park_timeout(Duration::from_millis(50));
         }
-        let took = start.elapsed();
         let csv = std::fs::read_to_string(&counts).unwrap_or_default();
         let mut lines = csv.lines();
         let names: Vec<&str> = lines.next().unwrap_or_default().split(';').collect();
@@ -106,7 +104,9 @@ impl Load<'_> {
         let later = of("GenericCounter2(C)");
         let mut trying_ms: Vec<f64> = rtt_files(&times)
             .iter()
-            .flat_map(|file| std::fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>())
+            .flat_map(|file| {
+                std::fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>()
+            })
             .filter_map(|line| line.split(';').nth(1)?.trim().parse::<f64>().ok())
             .collect();
         trying_ms.sort_by(f64::total_cmp);
@@ -114,7 +114,6 @@ impl Load<'_> {
             answered: of("SuccessfulCall(C)").saturating_sub(later),
             later,
             repeated: of("Retransmissions(C)"),
-            took,
             trying_ms,
         }
     }

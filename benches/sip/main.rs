@@ -95,7 +95,10 @@ fn memory() {
         }
         most
     });
-    println!("idle: {:.1} kB a leg, its actors, sockets and media session included", (most - before) as f64 / f64::from(HELD * 2));
+    println!(
+        "idle: {:.1} kB a leg, its actors, sockets and media session included",
+        (most - before) as f64 / f64::from(HELD * 2)
+    );
 }
 
 /// Calls a second that are answered, with the rate they were begun at.
@@ -108,7 +111,10 @@ fn capacity() {
     let (mut peak, mut rate) = (0.0_f64, 200);
     loop {
         let (good, outcome) = goodput(&Stage::new(Server::Tandem), rate, 5);
-        println!("  begun {rate} a second: answered {good:.0}, told 503 {}, repeated {}", outcome.later, outcome.repeated);
+        println!(
+            "  begun {rate} a second: answered {good:.0}, told 503 {}, repeated {}",
+            outcome.later, outcome.repeated
+        );
         if good < f64::from(rate) * 0.98 || rate >= 3000 {
             peak = peak.max(good);
             break;
@@ -119,7 +125,11 @@ fn capacity() {
     println!("INVITE to 100 at 70 %: p50 {:.1} ms, p99 {:.1} ms", outcome.trying(0.5), outcome.trying(0.99));
     let stage = Stage::new(Server::Tandem);
     let (good, outcome) = goodput(&stage, (peak * 2.0) as u32, 10);
-    println!("at twice {peak:.0} a second: answered {good:.0} ({:.2} of the peak), told 503 {}", good / peak, outcome.later);
+    println!(
+        "at twice {peak:.0} a second: answered {good:.0} ({:.2} of the peak), told 503 {}",
+        good / peak,
+        outcome.later
+    );
     until("every call to be over", || stage.subject.metric("tandem_calls_active") == 0.0);
 }
 

@@ -50,7 +50,8 @@ impl Subject {
         match server {
             Server::Tandem => {
                 until("the switch to be ready", || {
-                    http_get(http, "/readyz").is_some_and(|answer| answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.0 200"))
+                    http_get(http, "/readyz")
+                        .is_some_and(|answer| answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.0 200"))
                 });
                 let text = std::fs::read_to_string(folder.join("data/credentials.txt")).expect("the first credentials");
                 let password = text.split("password").nth(1).and_then(|rest| rest.split_whitespace().next());
@@ -175,9 +176,8 @@ allowed_addresses = ["{CALLER}/32"]
 }
 
 fn kamailio(server: Server, folder: &Path, sip: SocketAddr, phone: SocketAddr) -> Command {
-    let text = include_str!("kamailio.cfg")
-        .replace("@ADDRESS@", &sip.to_string())
-        .replace("@PHONE@", &phone.to_string());
+    let text =
+        include_str!("kamailio.cfg").replace("@ADDRESS@", &sip.to_string()).replace("@PHONE@", &phone.to_string());
     let config = folder.join("kamailio.cfg");
     std::fs::write(&config, text).expect("a configuration");
     let mut command = Command::new("kamailio");

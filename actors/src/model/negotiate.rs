@@ -296,8 +296,11 @@ impl AudioAnswer {
         if send.is_empty() {
             return Err(no_codec(&self.0.codecs, &ours));
         }
+        // What was offered and not answered is not sent (RFC 3264 §6.1): nothing is made ready for it.
+        let receive: Vec<CodecLine> =
+            offer.0.codecs.iter().filter(|line| send.iter().any(|known| known.codec == line.codec)).cloned().collect();
         let direction = self.0.direction.answered_by(offer.0.direction);
-        negotiated(&self.0, send, offer.0.codecs.clone(), self.0.events.clone(), offer.0.events.clone(), direction)
+        negotiated(&self.0, send, receive, self.0.events.clone(), offer.0.events.clone(), direction)
     }
 }
 
@@ -435,6 +438,9 @@ mod tests {
         let agreed = answer.accept(&offer).expect("agreed");
         assert_eq!(agreed.send.codec, Codec::Pcma);
         assert_eq!(agreed.receive.len(), 2);
+        answer.0.codecs.truncate(1);
+        let agreed = answer.accept(&offer).expect("agreed");
+        assert_eq!(agreed.receive.iter().map(|line| line.codec).collect::<Vec<_>>(), [Codec::Pcma], "as answered");
     }
 
     #[test]
