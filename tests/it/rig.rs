@@ -50,6 +50,8 @@ pub struct Wishes {
     pub choices: Option<&'static str>,
     /// Ports for RTP and RTCP, instead of 280.
     pub rtp_ports: Option<u16>,
+    /// A HEP collector.
+    pub hep: Option<SocketAddr>,
     /// Certificate and key, PEM, of an HTTPS listener beside plain HTTP.
     pub certificate: Option<(String, String)>,
     /// SIP over TLS, WS and WSS, and on `[::1]`, too; pages of this origin may open WebSockets. Wants a certificate.
@@ -475,6 +477,7 @@ pub fn toml(ports: Ports, rtp: (u16, u16), pstn_port: u16, wishes: &Wishes) -> S
             address.port()
         )
     });
+    let hep = wishes.hep.map_or_else(String::new, |collector| format!("[hep]\ncollector = \"{collector}\"\n"));
     let choices = wishes.choices.unwrap_or(r#""1" = "desk", "2" = "app", "3" = "lobby""#);
     let out = if wishes.carrier.is_some() { "carrier" } else { "pstn" };
     let streams = wishes.streams.as_ref().map_or_else(String::new, |_| {
@@ -517,7 +520,7 @@ numbers = "10[01-09]"
 pstn_trunk = "{out}"
 allow = ["+86"]
 {}
-[[services]]
+{hep}[[services]]
 id = "welcome"
 numbers = ["9000"]
 start = "greet"

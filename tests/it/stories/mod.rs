@@ -8,6 +8,7 @@ mod load;
 mod many;
 mod rooms;
 mod rtc_to_sip;
+mod sight;
 mod sip_to_rtc;
 mod soak;
 mod surroundings;
