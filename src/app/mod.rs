@@ -36,7 +36,7 @@ use crate::telemetry::Render;
 use certificates::Certificates;
 use desk::Desk;
 use enrolment::Enrolment;
-use sight::Sight;
+use sight::{Reports, Sight};
 
 /// What calls that are cut off get to say good-bye.
 const GOOD_BYE: Duration = Duration::from_secs(2);
@@ -50,6 +50,8 @@ pub struct App {
     clients: Arc<Clients>,
     certificates: Arc<Certificates>,
     certificates_kept: JoinHandle<()>,
+    /// Ends with it.
+    _reports: Option<Reports>,
 }
 
 impl App {
@@ -80,11 +82,13 @@ impl App {
         let began = (wall(), tokio::time::Instant::now());
         let sip = SipCore::start(parts::sip(&config, &tls, began), Arc::clone(&brain), desk.clone()).await?;
         let ladders = Arc::new(Sight(sip.clone()));
+        let seen = sip.clone();
         let clients = Clients::new();
         let ports =
             Ports { sip: Arc::new(sip), rtc, media: engine.clone(), client: clients.clone(), store: store.clone() };
         let tree = Tree::start(&inbox, Arc::new(config.brain.clone()), ports, faults, wall()).await?;
         let control = tree.control();
+        let reports = Reports::start(Arc::clone(&control), seen);
         let enrolment = Enrolment::start(Arc::clone(&store), config.brain.domain.clone(), tree.ctx().clone());
         let http = Http::start(
             parts::http(&config, &tls, store.token_key().bytes())?,
@@ -95,7 +99,7 @@ impl App {
         )
         .await?;
         let certificates_kept = certificates.keep();
-        Ok(Self { tree, control, engine, http, clients, certificates, certificates_kept })
+        Ok(Self { tree, control, engine, http, clients, certificates, certificates_kept, _reports: reports })
     }
 
     /// The HTTP side, for the addresses it really listens on.

@@ -323,7 +323,8 @@ impl Default for Http {
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Hep {
-    /// `host:port` of a HEP3 collector (Homer, heplify-server) that is sent every SIP message over UDP, secrets masked. Default:
+    /// `host:port` of a HEP3 collector (Homer, heplify-server) that is sent every SIP message over UDP, secrets masked, and every 10 s a report of
+    /// each media session. Default:
     /// `""`, none. Why: whoever has a collector knows where it is; without one nothing is sent.
     pub collector: String,
     /// Our number at the collector. Default: `0`. Why: it tells several switches apart.

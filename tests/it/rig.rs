@@ -76,7 +76,7 @@ enum Running {
     /// The real binary.
     Binary(Process),
     /// In this process, so that its actors can be made to panic. One at a time: metrics are one a process.
-    Inside { app: Option<App>, runtime: Option<Runtime>, _alone: MutexGuard<'static, ()> },
+    Inside { app: Option<Box<App>>, runtime: Option<Runtime>, _alone: MutexGuard<'static, ()> },
     /// Such a one in a process of its own, whose figures nothing else is in: see [`a_switch_apart`].
     Apart(Process),
 }
@@ -163,7 +163,7 @@ impl Rig {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let (folder, ports, pstn_port, config) = prepare(&Wishes::default());
         let (runtime, app, first) = start_here(&config, wall);
-        let switch = Running::Inside { app: Some(app), runtime: Some(runtime), _alone: alone };
+        let switch = Running::Inside { app: Some(Box::new(app)), runtime: Some(runtime), _alone: alone };
         let (api_key, desk_password) = (first.api_key.clone(), first.password.clone());
         let rig = Self { switch, folder, ports, pstn_port, api_key, desk_password };
         until("the switch to be ready", Duration::from_secs(10), || {
@@ -395,7 +395,7 @@ impl Drop for Rig {
         if let Running::Inside { app, runtime, .. } = &mut self.switch
             && let (Some(app), Some(runtime)) = (app.take(), runtime.take())
         {
-            runtime.block_on(app.stop());
+            runtime.block_on((*app).stop());
             runtime.shutdown_timeout(Duration::from_secs(2));
         }
     }

@@ -40,6 +40,15 @@ pub struct HepConfig {
     pub began: (SystemTime, Instant),
 }
 
+/// What a packet's payload is, by its number in HEP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload {
+    /// A SIP message.
+    Sip = 1,
+    /// A report of a media session, in JSON as RTCP agents write it.
+    Rtcp = 5,
+}
+
 /// One thing to export.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packet {
@@ -53,7 +62,9 @@ pub struct Packet {
     pub at: Instant,
     /// Our call id, else the Call-ID.
     pub correlation: String,
-    /// The SIP message.
+    /// What the payload is.
+    pub kind: Payload,
+    /// The SIP message, or the report.
     pub payload: Vec<u8>,
 }
 
@@ -150,8 +161,7 @@ fn encode(config: &HepConfig, packet: &Packet) -> BytesMut {
     chunk(&mut out, 8, &packet.to.port().to_be_bytes());
     chunk(&mut out, 9, &u32::try_from(at.as_secs()).unwrap_or(u32::MAX).to_be_bytes());
     chunk(&mut out, 10, &at.subsec_micros().to_be_bytes());
-    // 1 is SIP.
-    chunk(&mut out, 11, &[1]);
+    chunk(&mut out, 11, &[packet.kind as u8]);
     chunk(&mut out, 12, &config.capture_id.to_be_bytes());
     if !config.password.is_empty() {
         chunk(&mut out, 14, config.password.as_bytes());

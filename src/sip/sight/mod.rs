@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 pub use ladder::Step;
 
-use self::hep::{Hep, Packet};
+use self::hep::{Hep, Packet, Payload};
 use self::ladder::{Ladder, Passage};
 use super::message::{HeaderName, Kind, Message, view};
 use super::transport::{Flow, SourceAddresses};
@@ -105,8 +105,29 @@ impl Tap {
             reliable: flow.reliable(),
             at: now,
             correlation,
+            kind: Payload::Sip,
             payload: redact::masked(octets).to_vec(),
         });
+    }
+
+    /// A report of a call's media session with a peer, in JSON: exported, where somebody collects.
+    pub fn report(&self, call: CallId, remote: SocketAddr, json: String, now: Instant) {
+        let Some(hep) = &self.hep else { return };
+        let local = SocketAddr::new(self.seen().sources.toward(remote.ip()), 0);
+        hep.send(Packet {
+            from: local,
+            to: remote,
+            reliable: false,
+            at: now,
+            correlation: call.to_string(),
+            kind: Payload::Rtcp,
+            payload: json.into_bytes(),
+        });
+    }
+
+    /// Whether somebody collects.
+    pub fn exports(&self) -> bool {
+        self.hep.is_some()
     }
 
     /// These dialogs are legs of a call.

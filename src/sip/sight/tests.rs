@@ -52,13 +52,14 @@ async fn a_collector_gets_every_message_with_its_call_and_without_secrets() {
     tap.goes(flow(), &answer, Instant::now());
     let options = Bytes::from_static(b"OPTIONS sip:x SIP/2.0\r\nVia: x\r\nCall-ID: o1\r\nCSeq: 1 OPTIONS\r\n\r\n");
     tap.goes(flow(), &options, Instant::now());
+    tap.report(CallId(7), "192.0.2.7:4000".parse().expect("an address"), "{\"type\":201}".into(), Instant::now());
     let mut buffer = vec![0; 65_536];
     let mut heard = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..4 {
         let length = timeout(PATIENCE, collector.recv(&mut buffer)).await.expect("in time").expect("a packet");
         heard.push(chunks(&buffer[..length]));
     }
-    let [came, sent, asked] = &heard[..] else { panic!("three packets") };
+    let [came, sent, asked, report] = &heard[..] else { panic!("four packets") };
     assert_eq!((&came[&1], &came[&2], &came[&11]), (&vec![2], &vec![17], &vec![1]), "IPv4, UDP, SIP");
     assert_eq!((&came[&3], &came[&4]), (&vec![192, 0, 2, 7], &vec![192, 0, 2, 1]));
     assert_eq!((&came[&7], &came[&8]), (&5062u16.to_be_bytes().to_vec(), &5060u16.to_be_bytes().to_vec()));
@@ -69,6 +70,8 @@ async fn a_collector_gets_every_message_with_its_call_and_without_secrets() {
     assert_eq!(came[&17], b"c1", "nobody knows its call yet");
     assert_eq!(sent[&17], CallId(7).to_string().as_bytes());
     assert_eq!(asked[&17], b"o1");
+    assert_eq!((&report[&11][..], &report[&17][..]), (&[5][..], CallId(7).to_string().as_bytes()));
+    assert_eq!((&report[&15][..], &report[&8][..]), (&b"{\"type\":201}"[..], &4000u16.to_be_bytes()[..]));
     let text = String::from_utf8_lossy(&came[&15]);
     assert!(text.contains("response=\"****\"") && text.len() == INVITE.len(), "{text}");
 }
