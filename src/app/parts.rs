@@ -6,12 +6,15 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::config::raw::Digest;
+use crate::config::meant::Sessions;
+use crate::config::raw::{Digest, Prack};
 use crate::http::tokens::{ShortKey, TokenKey};
 use crate::http::{HttpConfig, HttpsConfig};
 use crate::media::{MediaConfig, OpusSettings};
 use crate::sip::sight::hep::HepConfig;
-use crate::sip::{DigestAlgorithm, DigestOffer, ListenerConfig, SipConfig, TlsPeer, TrunkConfig};
+use crate::sip::{
+    DigestAlgorithm, DigestOffer, ListenerConfig, Reliability, SessionPolicy, SipConfig, TlsPeer, TrunkConfig,
+};
 
 use super::certificates::Configs;
 
@@ -59,6 +62,12 @@ pub(super) fn sip(config: &Config, certificates: &Configs, began: (SystemTime, I
                     .as_ref()
                     .zip(tls.clone())
                     .map(|(named, config)| TlsPeer { name: named.name.clone(), config }),
+                reliable: match trunk.prack {
+                    Prack::Off => Reliability::Off,
+                    Prack::Supported => Reliability::Supported,
+                    Prack::Required => Reliability::Required,
+                },
+                session: Some(session_policy(trunk.sessions)),
                 ..TrunkConfig::new(trunk.id.clone(), trunk.host.clone())
             })
             .collect(),
@@ -74,6 +83,7 @@ pub(super) fn sip(config: &Config, certificates: &Configs, began: (SystemTime, I
             password: hep.password.expose().to_owned(),
             began,
         }),
+        session: session_policy(sip.sessions),
         retry_after: u32::try_from(config.brain.limits.retry_after.as_secs()).unwrap_or(u32::MAX),
         ..SipConfig::default()
     }
@@ -92,6 +102,10 @@ fn offers(list: &[Digest]) -> Vec<DigestOffer> {
         DigestOffer { algorithm, session }
     };
     list.iter().map(offer).collect()
+}
+
+fn session_policy(sessions: Sessions) -> SessionPolicy {
+    SessionPolicy { expires: sessions.expires, min_se: sessions.min_se }
 }
 
 pub(super) fn media(config: &Config) -> MediaConfig {

@@ -144,6 +144,12 @@ pub struct Sip {
     /// Whether callers we do not know may call our users and services. Default: `false`. Why: an open SIP port is scanned
     /// within minutes.
     pub allow_strangers: bool,
+    /// How long a session lasts unless it is refreshed, with phones and with trunks that say nothing else (Session-Expires,
+    /// RFC 4028); 0 asks for no timer, and keeps one where the peer asks. Unit: seconds. Default: `1800`. Why: the field's habit;
+    /// a call whose other end died unheard is ended.
+    pub session_expires_s: u64,
+    /// Shortest session accepted, and asked for (Min-SE). Unit: seconds. Default: `90`. Why: RFC 4028 §5 allows no less.
+    pub min_se_s: u64,
 }
 
 impl Default for Sip {
@@ -155,6 +161,8 @@ impl Default for Sip {
             digest_by_user: BTreeMap::new(),
             digest_integrity: false,
             allow_strangers: false,
+            session_expires_s: 1800,
+            min_se_s: 90,
         }
     }
 }
@@ -560,6 +568,27 @@ pub struct Trunk {
     pub max_calls: u32,
     /// How long a call out may ring. Unit: seconds. Default: `60`. Why: the field's habit.
     pub ring_timeout_s: u64,
+    /// Whether provisional responses are acknowledged by PRACK (`100rel`, RFC 3262): `"off"` refuses who requires it,
+    /// `"supported"` does where the other side requires it, `"required"` always, and refuses calls from who does not know it.
+    /// Default: `"supported"`. Why: carriers and IMS ask where they need it; some gateways stumble over it unasked.
+    pub prack: Prack,
+    /// How long a session with it lasts unless it is refreshed; 0 asks for no timer. Unit: seconds. Default: `1800`. Why: the
+    /// field's habit; a carrier without timers cuts calls, or lets dead ones run.
+    pub session_expires_s: u64,
+    /// Shortest session accepted from it, and asked for. Unit: seconds. Default: `90`. Why: RFC 4028 §5 allows no less.
+    pub min_se_s: u64,
+}
+
+/// Whether provisional responses are acknowledged, as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prack {
+    /// Never.
+    Off,
+    /// Where the other side requires it.
+    Supported,
+    /// Always.
+    Required,
 }
 
 impl Default for Trunk {
@@ -590,6 +619,9 @@ impl Default for Trunk {
             caller_id: "pass".into(),
             max_calls: 0,
             ring_timeout_s: 60,
+            prack: Prack::Supported,
+            session_expires_s: 1800,
+            min_se_s: 90,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use sdp_types::{Attribute, Connection, Media, NetType, Session};
 use tandem_actors::model::media::{Codec, Direction};
 use tandem_actors::model::negotiate::{
-    AudioDescription, CodecLine, DtlsIce, OtherSection, Profile, Setup, TelephoneEvent,
+    AudioDescription, CodecLine, DtlsIce, OtherSection, Profile, Qos, Setup, TelephoneEvent,
 };
 
 use super::{MAX_BYTES, MAX_LINES, MAX_SECTIONS, SdpError};
@@ -69,6 +69,7 @@ pub fn parse(text: &str) -> Result<AudioDescription, SdpError> {
         events,
         ptime_ms: lines.any("ptime").and_then(|value| value.parse().ok()),
         direction,
+        qos: qos(&lines),
         before: before.iter().map(other).collect(),
         after: after.iter().map(other).collect(),
     })
@@ -124,6 +125,20 @@ fn rtcp(lines: &Lines<'_>, rtp: SocketAddr) -> Option<SocketAddr> {
     let ip = words.nth(2).and_then(|address| address.parse().ok()).unwrap_or(rtp.ip());
     let rtcp = SocketAddr::new(ip, port);
     (rtp.port().checked_add(1).map(|next| SocketAddr::new(rtp.ip(), next)) != Some(rtcp)).then_some(rtcp)
+}
+
+/// `a=curr:qos local sendrecv` (RFC 3312 §4); whatever is reserved one way only does not count. End-to-end status is both
+/// sides' (§5.1.1).
+fn qos(lines: &Lines<'_>) -> Option<Qos> {
+    let wanted = |name: &str| named(&lines.audio.attributes, name).any(|value| value.starts_with("qos "));
+    let met = |side: &str| {
+        named(&lines.audio.attributes, "curr").any(|value| {
+            let mut words = value.split_ascii_whitespace();
+            let (kind, of, direction) = (words.next(), words.next(), words.next());
+            kind == Some("qos") && (of == Some(side) || of == Some("e2e")) && direction == Some("sendrecv")
+        })
+    };
+    (wanted("des") || wanted("curr")).then(|| Qos { local: met("local"), remote: met("remote") })
 }
 
 fn direction(lines: &Lines<'_>) -> Direction {

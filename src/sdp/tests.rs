@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 use tandem_actors::model::media::{Codec, Direction};
 use tandem_actors::model::negotiate::{
-    AudioOffer, Capabilities, DtlsIce, OtherSection, Profile, Setup, TelephoneEvent,
+    AudioOffer, Capabilities, DtlsIce, OtherSection, Profile, Qos, Setup, TelephoneEvent,
 };
 
 use super::{MAX_BYTES, SdpError, parse, samples, write};
@@ -80,6 +80,19 @@ fn an_address_of_zeroes_is_read_as_hold_and_answered_recvonly() {
     let (answer, agreed) = AudioOffer(offer).answer(&ours(None)).expect("an answer");
     assert_eq!(answer.0.direction, Direction::RecvOnly);
     assert_eq!(agreed.remote_rtp, None);
+}
+
+#[test]
+fn preconditions_are_read_and_answered_truthfully() {
+    let ims = "a=curr:qos local none\r\na=curr:qos remote none\r\na=des:qos mandatory local sendrecv\r\n\
+               a=des:qos optional remote sendrecv\r\n";
+    let offer = AudioOffer(parse(&format!("{}{ims}", samples::SIPP)).expect("readable"));
+    assert_eq!(offer.0.qos, Some(Qos { local: false, remote: false }));
+    let text = write(&offer.answer(&ours(None)).expect("an answer").0.0);
+    for line in ["a=curr:qos local sendrecv", "a=curr:qos remote none", "a=conf:qos remote sendrecv"] {
+        assert!(text.contains(&format!("{line}\r\n")), "{line} is missing in\n{text}");
+    }
+    assert_eq!(parse(samples::SIPP).expect("readable").qos, None);
 }
 
 #[test]

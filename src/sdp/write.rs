@@ -94,6 +94,17 @@ fn audio(description: &AudioDescription) -> Media {
     }
     lines.extend(description.ptime_ms.map(|ms| valued("ptime", ms)));
     lines.push(flag(description.direction.attribute()));
+    if let Some(qos) = description.qos {
+        // RFC 3312 §4, §6: what stands, what is wanted, and that we want to hear when the other side has its part.
+        let word = |met: bool| if met { "sendrecv" } else { "none" };
+        lines.push(valued("curr", format_args!("qos local {}", word(qos.local))));
+        lines.push(valued("curr", format_args!("qos remote {}", word(qos.remote))));
+        lines.push(valued("des", "qos mandatory local sendrecv"));
+        lines.push(valued("des", "qos mandatory remote sendrecv"));
+        if !qos.remote {
+            lines.push(valued("conf", "qos remote sendrecv"));
+        }
+    }
     if description.rtcp_mux {
         lines.push(flag("rtcp-mux"));
     }

@@ -8,6 +8,7 @@ use tandem_actors::model::address::Transport;
 use tandem_actors::model::ids::{ListenerId, TrunkId};
 use tandem_actors::model::settings::NumberRules;
 
+use super::dialog::session_timer::SessionPolicy;
 use super::digest::{DigestAlgorithm, DigestOffer};
 use super::nuisance::Budget;
 use super::sight::hep::HepConfig;
@@ -48,6 +49,8 @@ pub struct SipConfig {
     pub retry_after: u32,
     /// The collector that sees every message; `None`: nobody.
     pub hep: Option<HepConfig>,
+    /// What is wanted of sessions with peers that are no trunk, and with trunks without a wish of their own.
+    pub session: SessionPolicy,
 }
 
 impl Default for SipConfig {
@@ -68,6 +71,7 @@ impl Default for SipConfig {
             max_dialogs: 10_000,
             retry_after: 5,
             hep: None,
+            session: SessionPolicy::default(),
         }
     }
 }
@@ -129,6 +133,22 @@ pub struct TrunkConfig {
     pub listener: Option<ListenerId>,
     /// Over TLS.
     pub tls: Option<TlsPeer>,
+    /// Whether provisional responses are acknowledged (RFC 3262).
+    pub reliable: Reliability,
+    /// What is wanted of sessions with it, where that differs from [`SipConfig::session`].
+    pub session: Option<SessionPolicy>,
+}
+
+/// Whether provisional responses are acknowledged (`100rel`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reliability {
+    /// Never: we do not say that we know it, and refuse who requires it.
+    Off,
+    /// Where the peer wants it so.
+    #[default]
+    Supported,
+    /// Always; calls from who does not know it are refused with 421.
+    Required,
 }
 
 impl TrunkConfig {
@@ -148,6 +168,8 @@ impl TrunkConfig {
             assert_identity: true,
             listener: None,
             tls: None,
+            reliable: Reliability::default(),
+            session: None,
         }
     }
 }

@@ -45,6 +45,18 @@ impl FakeRtc {
         self.tell(peer, PeerState::Failed, RtcEventKind::Failed(why.to_owned()));
     }
 
+    /// A browser offers again: from now on we send and receive so.
+    pub fn renegotiate(&self, id: PeerId, direction: Direction) {
+        let told = lock(&self.peers).get_mut(&id).map(|peer| {
+            peer.snapshot.negotiated.direction = direction;
+            let PeerSnapshot { answer, negotiated, .. } = peer.snapshot.clone();
+            (peer.leg, RtcEventKind::Accepted { answer, negotiated })
+        });
+        if let Some((leg, kind)) = told {
+            self.brain.rtc(RtcEvent { leg, peer: id, kind });
+        }
+    }
+
     /// The peers that are not closed, with their legs and media sessions.
     pub fn peers(&self) -> Vec<(PeerId, LegId, MediaId)> {
         lock(&self.peers).iter().map(|(id, peer)| (*id, peer.leg, peer.media)).collect()

@@ -132,6 +132,7 @@ impl FakeSip {
             headers: AppHeaders::default(),
             max_forwards: MaxForwards::default(),
             offer: Some(Self::phone_offer(4000, Direction::SendRecv)),
+            reliable: false,
         }
     }
 
@@ -144,6 +145,9 @@ impl FakeSip {
             pending: None,
             remote: invite.offer.clone().map(Box::new),
             advertised: None,
+            local: None,
+            offering: false,
+            headers: AppHeaders::default(),
             last_order: 0,
         };
         let record = FakeDialog {
@@ -215,6 +219,26 @@ impl FakeSip {
         });
         self.tell(dialog, DialogEvent::Reoffered { request, offer });
         request
+    }
+
+    /// The far side answers our re-INVITE with PCMU.
+    pub fn reoffer_answered(&self, dialog: DialogId) {
+        let Some(offer) = self.dialog(dialog).and_then(|record| record.local) else { return };
+        let ours = Capabilities {
+            codecs: vec![Codec::Pcmu],
+            rtp: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4002),
+            direction: Direction::SendRecv,
+            session_id: 1,
+            session_version: 2,
+            dtls: None,
+        };
+        let (answer, _) = offer.answer(&ours).expect("an offer of ours has PCMU");
+        self.change(dialog, |record| {
+            record.snapshot.offering = false;
+            record.snapshot.local = Some(Box::new(offer));
+            record.snapshot.remote = Some(Box::new(AudioOffer(answer.0.clone())));
+        });
+        self.tell(dialog, DialogEvent::ReofferAnswered(Box::new(answer)));
     }
 
     /// From now on whoever gives such an order about a request that waits panics over it.
@@ -340,6 +364,9 @@ impl SipPort for FakeSip {
                 pending: None,
                 remote: None,
                 advertised: None,
+                local: None,
+                offering: false,
+                headers: AppHeaders::default(),
                 last_order: 0,
             };
             core.dialogs.entry(dialog).or_insert_with(|| FakeDialog {
@@ -391,7 +418,10 @@ impl SipPort for FakeSip {
                     event = Some(DialogEvent::Ended(cause.clone()));
                 }
             }
-            SipCommand::Reoffer(offer) => record.local = Some((**offer).clone()),
+            SipCommand::Reoffer(offer) => {
+                record.local = Some((**offer).clone());
+                record.snapshot.offering = true;
+            }
             SipCommand::AnswerReoffer { description, .. } => {
                 record.local = Some((**description).clone());
                 record.snapshot.pending = None;

@@ -90,6 +90,8 @@ pub enum LegOrder {
     },
     /// A browser's (new) offer. RTC legs only.
     Offer(Sdp),
+    /// The far side holds the party, or no longer. SIP legs only: a browser's user is told by an event.
+    Hold(bool),
     /// End it, whatever its state.
     End(Cause),
 }

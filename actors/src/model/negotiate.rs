@@ -88,6 +88,22 @@ pub struct OtherSection {
     pub mid: Option<String>,
 }
 
+/// What is reserved for a stream both ways (`a=curr:qos`), from the describing side's view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Qos {
+    /// By the describing side.
+    pub local: bool,
+    /// By the other.
+    pub remote: bool,
+}
+
+impl Qos {
+    /// Our side of it. A switch reserves nothing: what it needs is there.
+    fn answered(self) -> Self {
+        Self { local: true, remote: self.local }
+    }
+}
+
 /// One side's description of the one audio stream, with everything needed to answer it or to write it as SDP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AudioDescription {
@@ -111,6 +127,8 @@ pub struct AudioDescription {
     pub ptime_ms: Option<u16>,
     /// Direction, from the describing side's view; `c=0.0.0.0` has been turned into its meaning.
     pub direction: Direction,
+    /// Preconditions of the stream, where its sender names them (RFC 3312).
+    pub qos: Option<Qos>,
     /// Sections before the audio section.
     pub before: Vec<OtherSection>,
     /// Sections after it.
@@ -213,9 +231,40 @@ impl AudioOffer {
             codecs,
             ptime_ms: Some(20),
             direction: ours.direction,
+            qos: None,
             before: Vec::new(),
             after: Vec::new(),
         })
+    }
+
+    /// A further offer in a session (RFC 3264 §8): sections, payload types and keys of the last description stay as they are;
+    /// whatever else we can speak follows. The `o=` line is that of `ours`.
+    pub fn renewed(last: &AudioDescription, ours: &Capabilities) -> Self {
+        let mut offer = last.clone();
+        offer.session_version = ours.session_version;
+        offer.direction = ours.direction;
+        let free = |offer: &AudioDescription, wanted: u8| {
+            let taken = |payload_type: u8| {
+                offer.codecs.iter().any(|line| line.payload_type == payload_type)
+                    || offer.events.iter().any(|event| event.payload_type == payload_type)
+            };
+            std::iter::once(wanted).chain(96..=127).find(|&payload_type| !taken(payload_type))
+        };
+        for &codec in &ours.codecs {
+            if offer.codecs.iter().all(|line| line.codec != codec)
+                && let Some(payload_type) = free(&offer, codec.default_payload_type())
+            {
+                offer.codecs.push(our_line(codec, payload_type));
+            }
+        }
+        for event in our_events(&offer.codecs) {
+            if offer.events.iter().all(|known| known.clock_rate != event.clock_rate)
+                && let Some(payload_type) = free(&offer, event.payload_type)
+            {
+                offer.events.push(TelephoneEvent { payload_type, ..event });
+            }
+        }
+        Self(offer)
     }
 
     /// Whether this offer can be answered over plain RTP with these codecs: asked before anybody is rung for it.
@@ -276,6 +325,7 @@ impl AudioOffer {
             events: events.clone(),
             ptime_ms: offer.ptime_ms,
             direction,
+            qos: offer.qos.map(Qos::answered),
             before: offer.before.clone(),
             after: offer.after.clone(),
         });
@@ -413,6 +463,31 @@ mod tests {
         assert_eq!(agreed.send.codec, Codec::Opus);
         assert_eq!(agreed.send_event, Some(TelephoneEvent { payload_type: 97, clock_rate: 48000 }));
         assert_eq!(agreed.remote_rtcp, Some("192.0.2.1:4001".parse().expect("an address")));
+    }
+
+    #[test]
+    fn a_further_offer_keeps_sections_and_payload_types_and_adds_what_we_can_speak() {
+        let mut last = offer(&[(96, Codec::Opus)], &[(101, 48000)]).0;
+        last.before =
+            vec![OtherSection { media: "video".into(), protocol: "RTP/AVP".into(), formats: "31".into(), mid: None }];
+        let ours = Capabilities { session_version: 5, ..ours(&[Codec::Pcmu, Codec::Opus]) };
+        let renewed = AudioOffer::renewed(&last, &ours).0;
+        let lines: Vec<_> = renewed.codecs.iter().map(|line| (line.payload_type, line.codec)).collect();
+        assert_eq!(lines, [(96, Codec::Opus), (0, Codec::Pcmu)]);
+        // 101 stays what it was; the new clock rate takes another.
+        let events: Vec<_> = renewed.events.iter().map(|event| (event.payload_type, event.clock_rate)).collect();
+        assert_eq!(events, [(101, 48000), (97, 8000)]);
+        assert_eq!((renewed.before, renewed.session_version), (last.before, 5));
+    }
+
+    #[test]
+    fn a_precondition_is_answered_as_met_on_our_side_and_as_it_is_on_theirs() {
+        for theirs in [false, true] {
+            let mut offer = offer(&[(0, Codec::Pcmu)], &[]);
+            offer.0.qos = Some(Qos { local: theirs, remote: false });
+            let (answer, _) = offer.answer(&ours(&[Codec::Pcmu])).expect("an answer");
+            assert_eq!(answer.0.qos, Some(Qos { local: true, remote: theirs }));
+        }
     }
 
     #[test]

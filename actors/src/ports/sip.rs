@@ -119,7 +119,8 @@ pub enum SipCommand {
     Progress {
         /// 180 or 183 (or another 1xx).
         status: u16,
-        /// Early media.
+        /// Early media. Where the INVITE had no offer this is one, and is sent only if [`IncomingInvite::reliable`];
+        /// [`DialogEvent::Pracked`] brings the answer.
         answer: Option<Box<AudioAnswer>>,
         /// Application headers.
         headers: AppHeaders,
@@ -140,19 +141,21 @@ pub enum SipCommand {
     },
     /// Confirmed: send a re-INVITE with this offer. 491 and its back-off are the core's.
     Reoffer(Box<AudioOffer>),
-    /// Confirmed: answer the pending re-INVITE or UPDATE with 200.
+    /// Answer the pending re-INVITE, UPDATE or PRACK with 200.
     AnswerReoffer {
         /// Which request, as in the event.
         request: u64,
         /// The answer; an offer where the request had none.
         description: Box<AudioOffer>,
     },
-    /// Confirmed: refuse the pending re-INVITE or UPDATE.
+    /// Refuse the pending re-INVITE, UPDATE or PRACK.
     RejectReoffer {
         /// Which request.
         request: u64,
         /// Usually 488.
         status: u16,
+        /// Warning code, where SDP was the trouble.
+        warning: Option<u16>,
     },
     /// Confirmed: send digits by INFO (`application/dtmf-relay`).
     Info(Vec<Digit>),
@@ -234,8 +237,10 @@ pub struct IncomingInvite {
     pub headers: AppHeaders,
     /// How far it may still go; never 0.
     pub max_forwards: MaxForwards,
-    /// The offer; `None` asks us for one in the 200.
+    /// The offer; `None` asks us for one: in the 200, or in the first progress where that is reliable.
     pub offer: Option<AudioOffer>,
+    /// Our progress is acknowledged (RFC 3262).
+    pub reliable: bool,
 }
 
 /// What happens in a dialog.
@@ -264,7 +269,10 @@ pub enum DialogEvent {
         /// The answer, where our 200 carried the offer.
         answer: Option<Box<AudioAnswer>>,
     },
-    /// A re-INVITE or UPDATE waits for [`SipCommand::AnswerReoffer`] (500 with Retry-After after 2 s).
+    /// UAS: the answer to our offer in a reliable provisional response came.
+    Pracked(Box<AudioAnswer>),
+    /// A re-INVITE, UPDATE or PRACK waits for [`SipCommand::AnswerReoffer`] (500 with Retry-After after 2 s). UPDATE and PRACK may
+    /// come before the final response.
     Reoffered {
         /// Names the request in the answer.
         request: u64,
@@ -289,12 +297,18 @@ pub struct DialogSnapshot {
     pub leg: Option<LegId>,
     /// Where it stands.
     pub phase: DialogPhase,
-    /// A re-INVITE or UPDATE that waits for us, as it came: a resumed leg steps it.
+    /// A re-INVITE, UPDATE or PRACK that waits for us, as it came: a resumed leg steps it.
     pub pending: Option<(u64, Option<Box<AudioOffer>>)>,
     /// The last description the peer sent, offer or answer.
     pub remote: Option<Box<AudioOffer>>,
     /// UAC, answered: as in [`DialogEvent::Answered`].
     pub advertised: Option<IpAddr>,
+    /// The last description we sent that stands: an offer of ours once it was answered.
+    pub local: Option<Box<AudioOffer>>,
+    /// An offer of ours is under way.
+    pub offering: bool,
+    /// UAC, answered: the application headers of the answer.
+    pub headers: AppHeaders,
     /// Our last order that was carried out.
     pub last_order: u64,
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tandem_actors::Kind;
 use tandem_actors::client::protocol::{Event, Request};
 use tandem_actors::control::Control;
 use tandem_actors::fakes::FakeSip;
@@ -65,6 +66,29 @@ async fn a_refusal_is_603_and_busy_is_486() {
         world.until("the phone hears it", |world| statuses(world, dialog).last() == Some(&status)).await;
         assert_eq!(nothing_left(&world).await[0].cause.status, status);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_browsers_hold_is_told_to_the_phone_by_a_re_invite_and_survives_the_leg() {
+    let world = world().await;
+    let (dialog, _) = talking(&world).await;
+    let offers = |world: &World| {
+        let direction = |command: &SipCommand| {
+            if let SipCommand::Reoffer(offer) = command { Some(offer.0.direction) } else { None }
+        };
+        world.sip.orders_of(dialog).iter().filter_map(direction).collect::<Vec<_>>()
+    };
+    let (peer, ..) = world.rtc.peers()[0];
+    world.rtc.renegotiate(peer, Direction::RecvOnly);
+    world.until("the phone is told", |world| offers(world) == [Direction::SendOnly]).await;
+    world.sip.reoffer_answered(dialog);
+    world.crash(Kind::SipLeg).await;
+    world.pass(Duration::from_secs(2)).await;
+    assert_eq!(offers(&world), [Direction::SendOnly], "once");
+    world.rtc.renegotiate(peer, Direction::SendRecv);
+    world.until("and when it is over", |world| offers(world).last() == Some(&Direction::SendRecv)).await;
+    world.sip.end(dialog, Cause::hangup());
+    nothing_left(&world).await;
 }
 
 async fn stay_online(world: &World, client: ClientId, seconds: u64) {

@@ -16,7 +16,7 @@ use tandem_actors::model::ids::{ListenerId, TrunkId};
 use tandem_actors::model::settings::{Limits, Modes, NumberRules, Settings, SipToRtc};
 
 use super::problem::Problem;
-use super::raw::{self, Digest, LogFormat, Raw, Secret};
+use super::raw::{self, Digest, LogFormat, Prack, Raw, Secret};
 use super::read::Places;
 use check::Checker;
 use network::{hep, http, media, ports_do_not_meet, sip};
@@ -65,6 +65,8 @@ pub struct Sip {
     pub digest_integrity: bool,
     /// Whether unknown callers are admitted.
     pub allow_strangers: bool,
+    /// How long sessions with others than trunks last.
+    pub sessions: Sessions,
 }
 
 /// One SIP listener.
@@ -117,6 +119,19 @@ pub struct TrunkAccess {
     pub listener: Option<ListenerId>,
     /// Where its calls may come from, beside what `host` resolves to.
     pub allowed_addresses: Vec<Net>,
+    /// Whether provisional responses are acknowledged.
+    pub prack: Prack,
+    /// How long sessions with it last.
+    pub sessions: Sessions,
+}
+
+/// How long sessions last unless they are refreshed (RFC 4028), seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sessions {
+    /// Asked for; 0 for no timer of ours.
+    pub expires: u32,
+    /// Shortest; at least 90.
+    pub min_se: u32,
 }
 
 /// How a trunk's TLS is checked.

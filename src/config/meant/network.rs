@@ -11,7 +11,7 @@ use tandem_actors::model::settings::NumberRules;
 use super::super::problem::nearest;
 use super::super::raw::{self, Raw, Secret};
 use super::check::Checker;
-use super::{Hep, Http, Listener, Media, Sip, TrunkAccess, TrunkTls};
+use super::{Hep, Http, Listener, Media, Sessions, Sip, TrunkAccess, TrunkTls};
 use tandem_actors::model::net::Net;
 
 pub(super) fn media(check: &mut Checker<'_>, raw: &Raw) -> Media {
@@ -178,6 +178,7 @@ pub(super) fn sip(check: &mut Checker<'_>, raw: &Raw, local_net: &[Net], folder:
         digest_by_user,
         digest_integrity: raw.sip.digest_integrity,
         allow_strangers: raw.sip.allow_strangers,
+        sessions: sessions(check, "sip.", raw.sip.session_expires_s, raw.sip.min_se_s),
     }
 }
 
@@ -237,6 +238,8 @@ fn access(check: &mut Checker<'_>, n: usize, trunk: &raw::Trunk, raw: &Raw, fold
         assert_identity: trunk.assert_identity,
         listener: ListenerId::new(&trunk.listener).ok(),
         allowed_addresses,
+        prack: trunk.prack,
+        sessions: sessions(check, &key(""), trunk.session_expires_s, trunk.min_se_s),
     })
 }
 
@@ -267,6 +270,16 @@ fn trunk_tls(check: &mut Checker<'_>, n: usize, trunk: &raw::Trunk, folder: &Pat
     let own = pair(check, [&keys[0], &keys[1]], folder, &trunk.tls_certificate, &trunk.tls_private_key);
     let name = if trunk.tls_name.is_empty() { trunk.host.clone() } else { trunk.tls_name.clone() };
     Some(TrunkTls { authorities, name, own })
+}
+
+/// `prefix`: of the keys' names.
+fn sessions(check: &mut Checker<'_>, prefix: &str, expires_s: u64, min_se_s: u64) -> Sessions {
+    check.seconds(format!("{prefix}min_se_s"), min_se_s, 90);
+    if expires_s != 0 {
+        check.seconds(format!("{prefix}session_expires_s"), expires_s, min_se_s.max(90));
+    }
+    let seconds = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    Sessions { expires: seconds(expires_s), min_se: seconds(min_se_s) }
 }
 
 pub(super) fn http(check: &mut Checker<'_>, raw: &raw::Http, folder: &Path) -> Http {

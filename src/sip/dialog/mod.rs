@@ -1,8 +1,11 @@
 //! The dialog record and its pure parts (RFC 3261 §12, §13, §14): identity, sequence numbers, routes and targets here; 2xx
-//! retransmission in [`accepted`]; who may offer when in [`reoffer`].
+//! retransmission in [`accepted`]; provisional responses that are acknowledged in [`reliable`]; who may offer when in
+//! [`reoffer`]; sessions that end unless they are refreshed in [`session_timer`].
 
 pub mod accepted;
+pub mod reliable;
 pub mod reoffer;
+pub mod session_timer;
 
 use super::message::uri::Uri;
 use super::message::view::{self, NameAddr};
@@ -110,6 +113,12 @@ impl Record {
         if let Some(target) = contact_of(message) {
             self.target = target;
         }
+    }
+
+    /// The 2xx of an early dialog: its routes are those of the 2xx (RFC 3261 §13.2.2.4), its numbers go on.
+    pub fn confirm(&mut self, response: &Message) {
+        self.routes = routes_of(response, true);
+        self.refresh(response);
     }
 
     /// Request-URI and Route values of our next request. A first route without `lr` is a strict router: it becomes the

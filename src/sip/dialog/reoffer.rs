@@ -58,6 +58,8 @@ pub enum Reoffer {
 pub enum Input {
     /// The leg wants to offer.
     Want(Box<AudioOffer>),
+    /// The session is to be refreshed with what was described last. Whatever is under way refreshes it as well.
+    Refresh(Box<AudioOffer>),
     /// The peer offers, or asks for an offer.
     Incoming {
         /// Names the request.
@@ -111,7 +113,13 @@ impl Reoffer {
     /// The next state and what to do.
     pub fn step(self, input: Input, now: Instant) -> (Self, Output) {
         match (self, input) {
-            (Self::Idle, Input::Want(offer)) => send(offer),
+            (Self::Idle, Input::Want(offer) | Input::Refresh(offer)) => send(offer),
+            (Self::Theirs { request, offer, deadline, wanted: None }, Input::Refresh(wanted)) => {
+                (Self::Theirs { request, offer, deadline, wanted: Some(wanted) }, Output::Nothing)
+            }
+            (Self::Settling { wanted: None }, Input::Refresh(offer)) => {
+                (Self::Settling { wanted: Some(offer) }, Output::Nothing)
+            }
             // The later wish counts; one INVITE at a time.
             (Self::BackOff { at, .. }, Input::Want(offer)) => (Self::BackOff { offer, at }, Output::Nothing),
             (Self::Theirs { request, offer, deadline, .. }, Input::Want(wanted)) => {
@@ -153,7 +161,12 @@ impl Reoffer {
                 | Self::BackOff { .. }
                 | Self::Theirs { .. }
                 | Self::Settling { .. }),
-                Input::Done | Input::Glare(_) | Input::Answered { .. } | Input::Settled | Input::Tick,
+                Input::Refresh(_)
+                | Input::Done
+                | Input::Glare(_)
+                | Input::Answered { .. }
+                | Input::Settled
+                | Input::Tick,
             ) => (state, Output::Nothing),
         }
     }
@@ -225,6 +238,18 @@ mod tests {
         assert_eq!(output, Output::Nothing);
         let (state, _) = state.step(Input::Answered { acknowledged: false }, now);
         assert_eq!(state.step(Input::Settled, now).1, Output::Send(offer()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refresh_gives_way_to_what_is_wanted() {
+        let now = Instant::now();
+        let (state, _) = Reoffer::Idle.step(Input::Want(offer()), now);
+        let (state, output) = state.step(Input::Refresh(offer()), now);
+        assert_eq!((output, state), (Output::Nothing, Reoffer::Ours { offer: offer(), wanted: None }));
+        let (state, _) = Reoffer::Idle.step(incoming(), now);
+        let (state, _) = state.step(Input::Refresh(offer()), now);
+        let (_, output) = state.step(Input::Answered { acknowledged: true }, now);
+        assert_eq!(output, Output::Send(offer()));
     }
 
     #[tokio::test(start_paused = true)]

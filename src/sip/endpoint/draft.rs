@@ -4,8 +4,9 @@
 use bytes::Bytes;
 use tandem_actors::model::address::MaxForwards;
 
+use super::super::dialog::session_timer::Said;
 use super::super::message::write::Writer;
-use super::super::message::{HeaderName, Method};
+use super::super::message::{HeaderName, Message, Method};
 
 /// A request to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +79,38 @@ impl Draft {
             content_type: "",
             body: String::new(),
         }
+    }
+
+    /// Whether it requires an extension.
+    pub fn requires(&self, tag: &str) -> bool {
+        self.headers.iter().any(|(name, value)| *name == HeaderName::Require && value == tag)
+    }
+
+    /// Asks for a session as long as the Min-SE of a 422; what that is. `None` where that is no more than was asked for.
+    pub fn raise_session(&mut self, refusal: &Message) -> Option<u32> {
+        let least = Said::of(refusal).least()?;
+        let asked = self.headers.iter_mut().find(|(name, _)| *name == HeaderName::SessionExpires)?;
+        if asked.1.parse::<u32>().is_ok_and(|asked| asked >= least) {
+            return None;
+        }
+        asked.1 = least.to_string();
+        self.headers.retain(|(name, _)| *name != HeaderName::MinSe);
+        self.headers.push((HeaderName::MinSe, least.to_string()));
+        Some(least)
+    }
+
+    /// Leaves out what a 420 lists as Unsupported; whether it required any of it.
+    pub fn leave_out(&mut self, refusal: &Message) -> bool {
+        let before = self.headers.len();
+        self.headers
+            .retain(|(name, value)| *name != HeaderName::Require || !refusal.lists(HeaderName::Unsupported, value));
+        self.headers.len() < before
+    }
+
+    /// Once more in a new transaction: the next CSeq, and credentials only when it is challenged again (RFC 3261 §8.1.3.5).
+    pub fn again(&mut self) {
+        self.headers.retain(|(name, _)| !matches!(name, HeaderName::Authorization | HeaderName::ProxyAuthorization));
+        self.cseq += 1;
     }
 
     /// The credentials it carries: an ACK repeats them (RFC 3261 §22.1).

@@ -1,5 +1,5 @@
-//! Dialogs: their table entry, and everything that happens inside a confirmed one (RFC 3261 §12.2, §14, §15, RFC 3311,
-//! RFC 4028 as far as answering and refreshing goes, INFO digits).
+//! Dialogs: their table entry, a confirmed one's life and end, and our requests inside it (RFC 3261 §12.2, §13.3.1.4, §15).
+//! Offers inside it are in `reoffers`, its session timer in `session_timer`, the peer's requests in `in_dialog`.
 
 use std::collections::VecDeque;
 
@@ -7,19 +7,17 @@ use tandem_actors::model::address::MaxForwards;
 use tandem_actors::model::cause::{Blame, Cause};
 use tandem_actors::model::ids::LegId;
 use tandem_actors::model::media::Digit;
-use tandem_actors::model::negotiate::{AudioAnswer, AudioOffer, is_private};
-use tandem_actors::ports::Deliveries;
+use tandem_actors::model::negotiate::{AudioOffer, is_private};
 use tandem_actors::ports::sip::DialogEvent;
 use tokio::time::Instant;
 
 use super::super::dialog::Record;
 use super::super::dialog::accepted::{Accepted, Due as AckDue};
-use super::super::dialog::reoffer::{self, Reoffer, back_off};
+use super::super::dialog::session_timer::SessionTimer;
 use super::super::message::uri::host_ip;
 use super::inbound::Incoming;
-use super::offer::description_of;
 use super::outbound::Outgoing;
-use super::session_timer::SessionTimer;
+use super::reoffers::Offers;
 use super::*;
 
 /// One entry of the dialog table: one leg's INVITE and what came of it.
@@ -41,6 +39,10 @@ pub(super) struct Dialog {
     pub forgotten: bool,
     /// The last description the peer sent.
     pub remote: Option<Box<AudioOffer>>,
+    /// The last description we sent.
+    pub local: Option<Box<AudioOffer>>,
+    /// Who may offer now, and what waits for the leg.
+    pub offers: Offers,
     /// The timer that is armed for it.
     pub armed: Option<Instant>,
 }
@@ -52,18 +54,6 @@ pub(super) enum Side {
     Uas(Box<Incoming>),
     /// We sent it.
     Uac(Outgoing),
-}
-
-/// A request of the peer's with an offer that waits for the leg.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Held {
-    pub request: u64,
-    pub key: ServerKey,
-    /// INVITE, whose 200 is repeated until the ACK; UPDATE otherwise.
-    pub invite: bool,
-    pub cseq: u32,
-    pub offered: bool,
-    pub deliveries: Deliveries,
 }
 
 /// A confirmed dialog, or one whose 2xx waits for its ACK.
@@ -83,12 +73,14 @@ pub(super) struct Established {
     /// Hung up before the ACK: BYE follows it (RFC 3261 §15: the callee waits).
     pub bye_on_ack: Option<Cause>,
     pub session: Option<SessionTimer>,
-    reoffer: Reoffer,
+    /// Min-SE that the peer raised our requests to.
+    pub min_se: Option<u32>,
+    /// The peer takes UPDATE.
+    pub allows_update: bool,
     /// Our re-INVITE that is, or was last, under way.
     pub reinvite: Option<ClientKey>,
-    pub held: Option<Held>,
     /// The ACK of our last re-INVITE's 2xx, by CSeq.
-    last_ack: Option<(u32, Flow, Bytes)>,
+    pub last_ack: Option<(u32, Flow, Bytes)>,
     pub digits: VecDeque<Digit>,
     pub info_out: bool,
     /// Confirmed once: the 2xx of the INVITE was acknowledged.
@@ -108,9 +100,9 @@ impl Established {
             expects_answer: false,
             bye_on_ack: None,
             session: None,
-            reoffer: Reoffer::Idle,
+            min_se: None,
+            allows_update: false,
             reinvite: None,
-            held: None,
             last_ack: None,
             digits: VecDeque::new(),
             since: now,
@@ -119,17 +111,9 @@ impl Established {
         }
     }
 
-    /// The peer's offer that waits for the leg.
-    pub fn pending(&self) -> Option<(u64, Option<Box<AudioOffer>>)> {
-        match &self.reoffer {
-            Reoffer::Theirs { request, offer, .. } => Some((*request, offer.clone())),
-            Reoffer::Idle | Reoffer::Ours { .. } | Reoffer::BackOff { .. } | Reoffer::Settling { .. } => None,
-        }
-    }
-
     fn deadline(&self) -> Option<Instant> {
         let accepted = self.accepted.as_ref().map(Accepted::deadline);
-        [accepted, self.reoffer.deadline(), self.session.map(|timer| timer.at)].into_iter().flatten().min()
+        [accepted, self.session.map(|timer| timer.deadline())].into_iter().flatten().min()
     }
 }
 
@@ -149,16 +133,14 @@ impl Core {
             return;
         }
         dialog.ended = Some((cause.clone(), until));
-        let mut orphan = None;
         if let Some(established) = &mut dialog.established {
             established.session = None;
-            established.reoffer = Reoffer::Idle;
             established.digits.clear();
-            orphan = established.held.take();
         }
+        let orphan = dialog.offers.close();
         // RFC 3261 §15.1.2: a request that waits when the dialog ends gets 487.
-        if let Some(held) = orphan {
-            self.refuse(held.key, 487, now);
+        if let Some(key) = orphan {
+            self.refuse(key, 487, now);
         }
         self.count_trunk_call(id, cause.status, now);
         self.tell(id, DialogEvent::Ended(cause));
@@ -184,8 +166,9 @@ impl Core {
             Side::Uac(outgoing) => outgoing.deadline(),
         };
         let established = dialog.established.as_ref().and_then(Established::deadline);
+        let offers = dialog.offers.deadline();
         let forget = dialog.ended.as_ref().map(|(_, until)| *until);
-        let Some(at) = [side, established, forget].into_iter().flatten().min() else { return };
+        let Some(at) = [side, established, offers, forget].into_iter().flatten().min() else { return };
         if dialog.armed.is_none_or(|armed| at < armed) {
             dialog.armed = Some(at);
             self.arm(at, Due::Dialog(id));
@@ -199,6 +182,7 @@ impl Core {
             Side::Uas(_) => self.incoming_tick(id, now),
             Side::Uac(_) => self.forks_tick(id, now),
         }
+        self.offers_tick(id, now);
         self.established_tick(id, now);
         self.sweep(id, now);
         self.arm_dialog(id);
@@ -224,24 +208,7 @@ impl Core {
                 }
             }
         }
-        let Some(established) = self.established_mut(id) else { return };
-        if established.reoffer.deadline().is_some_and(|at| now >= at) {
-            self.reoffer(id, reoffer::Input::Tick, now);
-        }
-        let Some(established) = self.established_mut(id) else { return };
-        match established.session {
-            Some(timer) if now >= timer.at && timer.ours => {
-                established.session = Some(SessionTimer::new(timer.interval, true, now));
-                self.refresh_session(id, timer.interval, now);
-            }
-            Some(timer) if now >= timer.at => {
-                established.session = None;
-                let expired = Cause::new(408, Some(102), Blame::Upstream, "the session timer expired");
-                self.bye(id, &expired, now);
-                self.end(id, expired, now);
-            }
-            Some(_) | None => {}
-        }
+        self.session_tick(id, now);
     }
 
     /// Removes a dialog that nobody and nothing needs any more.
@@ -283,8 +250,14 @@ impl Core {
         self.established_mut(id).map(|established| &mut established.record)
     }
 
+    /// The trunk that a dialog is with.
     pub(super) fn dialog_trunk(&self, id: DialogId) -> Option<usize> {
-        self.dialogs.get(&id)?.established.as_ref()?.trunk
+        let dialog = self.dialogs.get(&id)?;
+        match (&dialog.established, &dialog.side) {
+            (Some(established), _) => established.trunk,
+            (None, Side::Uas(incoming)) => incoming.trunk(),
+            (None, Side::Uac(outgoing)) => outgoing.trunk(),
+        }
     }
 
     pub(super) fn is_over(&self, id: DialogId) -> bool {
@@ -391,179 +364,5 @@ impl Core {
             self.bye(id, &cause, now);
         }
         self.end(id, cause, now);
-    }
-
-    // ---- offers inside the dialog
-
-    /// Steps the re-offer machine and does what it says.
-    pub(super) fn reoffer(&mut self, id: DialogId, input: reoffer::Input, now: Instant) -> reoffer::Output {
-        let Some(established) = self.established_mut(id) else { return reoffer::Output::Nothing };
-        let (state, output) = std::mem::take(&mut established.reoffer).step(input, now);
-        established.reoffer = state;
-        match &output {
-            reoffer::Output::Send(offer) => self.send_reinvite(id, offer, now),
-            reoffer::Output::Overdue { request } => {
-                metrics::dropped("undecided");
-                self.reject_reoffer(id, *request, 500, now);
-            }
-            reoffer::Output::Nothing | reoffer::Output::Deliver | reoffer::Output::Refuse(_) => {}
-        }
-        self.arm_dialog(id);
-        output
-    }
-
-    fn send_reinvite(&mut self, id: DialogId, offer: &AudioOffer, now: Instant) {
-        let Some(established) = self.established_mut(id) else { return };
-        let contact = Some(established.contact.clone());
-        let mut draft = Self::dialog_draft(&mut established.record, rsip::Method::Invite, contact);
-        let record = established.record.clone();
-        draft.headers = vec![(HeaderName::Allow, ALLOW.into()), (HeaderName::Supported, SUPPORTED.into())];
-        draft.content_type = SDP;
-        draft.body = crate::sdp::write(&offer.0);
-        let flow = self.dialog_flow(&record);
-        self.begin(draft, flow, Owner::Reinvite { dialog: id }, false, now);
-    }
-
-    pub(super) fn reinvite_heard(
-        &mut self,
-        id: DialogId,
-        draft: &Draft,
-        status: u16,
-        response: Option<&Message>,
-        now: Instant,
-    ) {
-        if status < 200 {
-            return;
-        }
-        let over = self.is_over(id);
-        if let (200..=299, Some(response)) = (status, response) {
-            let Some(established) = self.established_mut(id) else { return };
-            if let Some((cseq, flow, octets)) = &established.last_ack
-                && *cseq == draft.cseq
-            {
-                let (flow, octets) = (*flow, octets.clone());
-                metrics::retransmission("out");
-                self.send(flow, octets);
-                return;
-            }
-            established.record.refresh(response);
-            let record = established.record.clone();
-            let (flow, octets) = self.acknowledge(&record, draft);
-            if let Some(established) = self.established_mut(id) {
-                established.last_ack = Some((draft.cseq, flow, octets));
-            }
-            if over {
-                return;
-            }
-            match description_of(response) {
-                Some(Ok(answer)) => {
-                    if let Some(dialog) = self.dialogs.get_mut(&id) {
-                        dialog.remote = Some(answer.clone());
-                    }
-                    self.tell(id, DialogEvent::ReofferAnswered(Box::new(AudioAnswer(answer.0))));
-                }
-                Some(Err(_)) | None => self.tell(id, DialogEvent::ReofferFailed(488)),
-            }
-            self.reoffer(id, reoffer::Input::Done, now);
-            return;
-        }
-        if over {
-            return;
-        }
-        match status {
-            491 => {
-                let owner = self.established_record(id).is_some_and(|record| record.owner);
-                self.reoffer(id, reoffer::Input::Glare(back_off(owner)), now);
-            }
-            // RFC 3261 §14.1: these end the dialog; every other failure leaves it as it was.
-            408 | 481 => {
-                self.tell(id, DialogEvent::ReofferFailed(status));
-                let cause = Cause::from_sip(status, "the peer no longer knows the dialog");
-                self.bye(id, &cause, now);
-                self.end(id, cause, now);
-            }
-            _ => {
-                self.tell(id, DialogEvent::ReofferFailed(status));
-                self.reoffer(id, reoffer::Input::Done, now);
-            }
-        }
-    }
-
-    /// The leg's answer to a held re-INVITE or UPDATE.
-    pub(super) fn answer_reoffer(&mut self, id: DialogId, request: u64, description: &AudioOffer, now: Instant) {
-        let timers = self.config.timers;
-        let Some(established) = self.established_mut(id) else { return };
-        let Some(held) = established.held.take_if(|held| held.request == request) else {
-            metrics::ignored("impossible");
-            return;
-        };
-        let (user, flow, timer) = (established.contact.clone(), established.record.flow, established.session);
-        let sips = established.record.sips;
-        let contact = self.contact(flow, &user, sips);
-        let octets = self.respond(
-            held.key,
-            200,
-            now,
-            |writer| {
-                writer
-                    .header(HeaderName::Contact, contact)
-                    .header(HeaderName::Allow, ALLOW)
-                    .header(HeaderName::Supported, SUPPORTED);
-                if let Some(timer) = timer {
-                    timer.write(writer);
-                }
-            },
-            &crate::sdp::write(&description.0),
-        );
-        if let (true, Some(octets), Some(established)) = (held.invite, octets, self.established_mut(id)) {
-            established.accepted = Some(Accepted::new(held.cseq, octets, &timers, now));
-            established.initial = false;
-            established.expects_answer = !held.offered;
-        }
-        self.reoffer(id, reoffer::Input::Answered { acknowledged: !held.invite }, now);
-    }
-
-    /// The leg's refusal, or the core's own.
-    pub(super) fn reject_reoffer(&mut self, id: DialogId, request: u64, status: u16, now: Instant) {
-        let Some(established) = self.established_mut(id) else { return };
-        let Some(held) = established.held.take_if(|held| held.request == request) else {
-            metrics::ignored("impossible");
-            return;
-        };
-        let status = if (300..700).contains(&status) { status } else { 488 };
-        self.refuse(held.key, status, now);
-        self.reoffer(id, reoffer::Input::Answered { acknowledged: true }, now);
-    }
-
-    // ---- session timer
-
-    fn refresh_session(&mut self, id: DialogId, interval: u32, now: Instant) {
-        let Some(established) = self.established_mut(id) else { return };
-        let contact = Some(established.contact.clone());
-        let mut draft = Self::dialog_draft(&mut established.record, rsip::Method::Update, contact);
-        let record = established.record.clone();
-        draft.headers = vec![
-            (HeaderName::Supported, SUPPORTED.into()),
-            (HeaderName::SessionExpires, format!("{interval};refresher=uac")),
-        ];
-        let flow = self.dialog_flow(&record);
-        self.begin(draft, flow, Owner::Refresh { dialog: id }, false, now);
-    }
-
-    pub(super) fn refresh_heard(&mut self, id: DialogId, status: u16, response: Option<&Message>, now: Instant) {
-        match status {
-            200..=299 => {
-                if let (Some(response), Some(record)) = (response, self.established_record(id)) {
-                    record.refresh(response);
-                }
-            }
-            // RFC 4028 §10: these end the session; any other failure is tried again at the next interval.
-            408 | 481 if !self.is_over(id) => {
-                let cause = Cause::from_sip(status, "the peer no longer knows the dialog");
-                self.bye(id, &cause, now);
-                self.end(id, cause, now);
-            }
-            _ => {}
-        }
     }
 }

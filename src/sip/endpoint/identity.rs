@@ -134,6 +134,7 @@ impl Core {
             Owner::Reinvite { dialog } | Owner::Info { dialog } | Owner::Refresh { dialog } => {
                 (self.dialog_trunk(*dialog), true)
             }
+            Owner::Prack { dialog, fork, .. } => (self.fork_trunk(*dialog, *fork), true),
             Owner::Bye { trunk } => (*trunk, true),
             Owner::Register { trunk, .. } | Owner::Options { trunk, .. } => (Some(*trunk), false),
             Owner::Nobody => (None, false),
@@ -170,6 +171,10 @@ impl Core {
                     None => return false,
                 }
             }
+            Owner::Prack { dialog, tag, .. } => match self.record_of(*dialog, tag) {
+                Some(record) => record.next_cseq(),
+                None => return false,
+            },
             Owner::Register { trunk, .. } => match self.trunks.get_mut(*trunk) {
                 Some(trunk) => trunk.next_cseq(),
                 None => return false,

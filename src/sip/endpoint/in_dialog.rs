@@ -4,14 +4,14 @@
 use tandem_actors::model::cause::Cause;
 use tandem_actors::model::media::Digit;
 use tandem_actors::model::negotiate::AudioAnswer;
-use tandem_actors::ports::Deliveries;
 use tandem_actors::ports::sip::DialogEvent;
 use tokio::time::Instant;
 
+use super::super::dialog::session_timer::Said;
 use super::super::dialog::{contact_of, reoffer};
-use super::established::{Held, Side};
+use super::established::Side;
 use super::offer::{description_of, is_type};
-use super::session_timer::SessionTimer;
+use super::reoffers::Carrier;
 use super::transactions::ServerInput;
 use super::*;
 
@@ -24,11 +24,10 @@ impl Core {
             self.refuse(key, 481, now);
             return;
         };
-        let fresh = match self.dialogs.get_mut(&id) {
-            Some(Dialog { established: Some(established), .. }) => established.record.take_cseq(names.cseq),
-            Some(Dialog { side: Side::Uas(incoming), .. }) => incoming.record.take_cseq(names.cseq),
-            Some(Dialog { side: Side::Uac(_), .. }) => true,
-            None => false,
+        let fresh = match self.record_of(id, &names.from_tag) {
+            Some(record) => record.take_cseq(names.cseq),
+            // A callee's BYE ends our INVITE even from a branch that no response came of.
+            None => method == Method::Known(M::Bye),
         };
         if !fresh {
             self.refuse(key, 500, now);
@@ -43,6 +42,7 @@ impl Core {
             Method::Known(_) | Method::Other if over => self.refuse(key, 481, now),
             Method::Known(M::Invite) => self.reinvite_asked(id, key, names, flow, now),
             Method::Known(M::Update) => self.update_asked(id, key, names, now),
+            Method::Known(M::PRack) => self.prack_asked(id, key, names, now),
             Method::Known(M::Info) => self.info_asked(id, key, now),
             Method::Known(M::Options) => {
                 self.respond(
@@ -55,7 +55,7 @@ impl Core {
                     "",
                 );
             }
-            Method::Known(M::Register | M::PRack | M::Message | M::Notify | M::Subscribe | M::Publish | M::Refer) => {
+            Method::Known(M::Register | M::Message | M::Notify | M::Subscribe | M::Publish | M::Refer) => {
                 self.refuse(key, 405, now)
             }
             Method::Known(M::Ack | M::Cancel) | Method::Other => {
@@ -128,75 +128,47 @@ impl Core {
             return;
         }
         established.record.flow = flow;
-        self.offer_asked(id, key, names, true, now);
+        self.offer_asked(id, key, names, Carrier::Invite, now);
     }
 
+    /// UPDATE (RFC 3311 §5.2): with an offer only where the last one was answered; without one it refreshes, and nothing else.
     fn update_asked(&mut self, id: DialogId, key: ServerKey, names: &Names, now: Instant) {
         let Some(server) = self.servers.get(&key) else { return };
-        let offer = !server.request.body().is_empty();
-        let (target, asked) = (contact_of(&server.request), SessionTimer::asked(&server.request, now));
-        let Some(established) = self.established_mut(id) else {
-            // RFC 3311 §5.2: the INVITE's own offer is not answered yet.
-            self.refuse(key, 500, now);
-            return;
-        };
-        if offer {
-            self.offer_asked(id, key, names, false, now);
+        let target = contact_of(&server.request);
+        if !server.request.body().is_empty() {
+            match self.offer_open(id, &names.from_tag) {
+                Some(status) => self.refuse(key, status, now),
+                None => self.offer_asked(id, key, names, Carrier::Update, now),
+            }
             return;
         }
-        if let Some(target) = target {
-            established.record.target = target;
+        if Said::of(&server.request).too_small(self.session_policy(self.dialog_trunk(id))) {
+            // It is refused there, with the interval that will do.
+            self.offer_of(key, self.dialog_trunk(id), now);
+            return;
         }
-        if asked.is_some() {
-            established.session = asked;
+        if let Some(target) = target
+            && let Some(record) = self.record_of(id, &names.from_tag)
+        {
+            record.target = target;
         }
-        let (user, flow, sips) = (established.contact.clone(), established.record.flow, established.record.sips);
-        let contact = self.contact(flow, &user, sips);
-        self.respond(
-            key,
-            200,
-            now,
-            |writer| {
-                writer.header(HeaderName::Contact, contact).header(HeaderName::Allow, ALLOW);
-                if let Some(timer) = asked {
-                    timer.write(writer);
-                }
-            },
-            "",
-        );
-        self.arm_dialog(id);
+        self.grant(id, key, Carrier::Update, None, now);
     }
 
-    /// A re-INVITE, or an UPDATE with an offer: to the leg.
-    fn offer_asked(&mut self, id: DialogId, key: ServerKey, names: &Names, invite: bool, now: Instant) {
-        let Some(offer) = self.offer_of(key, now) else { return };
-        let Some(server) = self.servers.get(&key) else { return };
-        let (target, asked) = (contact_of(&server.request), SessionTimer::asked(&server.request, now));
-        let request = self.next_serial();
-        match self.reoffer(id, reoffer::Input::Incoming { request, offer: offer.clone() }, now) {
-            reoffer::Output::Deliver => {
-                let Some(dialog) = self.dialogs.get_mut(&id) else { return };
-                if offer.is_some() {
-                    dialog.remote = offer.clone();
-                }
-                if let Some(established) = &mut dialog.established {
-                    let deliveries = Deliveries::first(now.into_std());
-                    let (cseq, offered) = (names.cseq, offer.is_some());
-                    established.held = Some(Held { request, key, invite, cseq, offered, deliveries });
-                    if let Some(target) = target {
-                        established.record.target = target;
-                    }
-                    if asked.is_some() {
-                        established.session = asked;
-                    }
-                }
-                self.tell(id, DialogEvent::Reoffered { request, offer });
-                self.arm_dialog(id);
-            }
-            reoffer::Output::Refuse(status) => self.refuse(key, status, now),
-            // The machine gives nothing else for this input.
-            reoffer::Output::Nothing | reoffer::Output::Send(_) | reoffer::Output::Overdue { .. } => {
-                self.refuse(key, 500, now);
+    /// How an UPDATE's offer is refused while the INVITE's own is open: ours 491, theirs 500 (RFC 3311 §5.2).
+    fn offer_open(&mut self, id: DialogId, remote_tag: &str) -> Option<u16> {
+        let dialog = self.dialogs.get_mut(&id)?;
+        match (&dialog.established, &mut dialog.side) {
+            (Some(established), _) if established.expects_answer => Some(491),
+            (Some(_), _) => None,
+            (None, Side::Uas(incoming)) => match &incoming.reliable {
+                Some(reliable) if reliable.holds_2xx() && !incoming.offered => Some(491),
+                Some(reliable) if reliable.described => None,
+                Some(_) | None => Some(500),
+            },
+            (None, Side::Uac(outgoing)) => {
+                let agreed = outgoing.branch(remote_tag).is_some_and(|branch| branch.answered);
+                (!agreed).then_some(491)
             }
         }
     }

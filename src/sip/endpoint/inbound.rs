@@ -3,17 +3,21 @@
 use tandem_actors::model::address::{AppHeaders, MaxForwards, NameAddr as Named, SipOrigin, SipUri};
 use tandem_actors::model::cause::Cause;
 use tandem_actors::model::ids::LegId;
-use tandem_actors::model::negotiate::{AudioAnswer, AudioOffer};
+use tandem_actors::model::negotiate::AudioOffer;
 use tandem_actors::ports::Deliveries;
 use tandem_actors::ports::sip::{DialogEvent, IncomingInvite};
 use tokio::time::Instant;
 
 use super::super::dialog::accepted::Accepted;
+use super::super::dialog::reliable::Reliable;
 use super::super::dialog::reoffer::DECISION;
+use super::super::dialog::session_timer::{Said, SessionTimer};
 use super::super::dialog::{Record, request_uri, request_user};
 use super::super::message::view::NameAddr;
 use super::established::{Established, Side};
-use super::session_timer::SessionTimer;
+use super::offer::allows_update;
+use super::provisional::Next;
+use super::reoffers::Offers;
 use super::transactions::ServerInput;
 use super::*;
 
@@ -26,16 +30,21 @@ pub(super) struct Incoming {
     pub key: ServerKey,
     pub record: Record,
     /// User part of our Contact: what was dialled.
-    contact: String,
+    pub contact: String,
     trunk: Option<usize>,
-    cseq: u32,
-    /// Whether it carried an offer; otherwise our 200 does.
-    offered: bool,
+    pub cseq: u32,
+    /// Whether it carried an offer; otherwise our 200 does, or our first reliable provisional response.
+    pub offered: bool,
     /// The last provisional status above 100.
     pub progress: Option<u16>,
+    /// Our provisional responses are acknowledged.
+    pub reliable: Option<Reliable>,
+    /// What waits for a PRACK.
+    pub next: Option<Next>,
+    /// Its network wants to hear whether early media is sent (RFC 5009).
+    pub early_media_asked: bool,
     stage: Stage,
     ring_refresh: Option<Instant>,
-    session: Option<SessionTimer>,
 }
 
 /// How far the brain has come with an INVITE.
@@ -59,7 +68,18 @@ impl Incoming {
             Stage::Unadopted(_, _, at) => Some(*at),
             Stage::Adopted(_) | Stage::Decided => None,
         };
-        [adopt_by, self.ring_refresh].into_iter().flatten().min()
+        let prack_by = self.reliable.as_ref().and_then(Reliable::deadline);
+        [adopt_by, self.ring_refresh, prack_by].into_iter().flatten().min()
+    }
+
+    /// Its leg got on with it.
+    pub fn decided(&mut self) {
+        self.stage = Stage::Decided;
+    }
+
+    /// The next repetition is due a while from now.
+    pub fn ring_again(&mut self, now: Instant) {
+        self.ring_refresh = Some(now + RING_REFRESH);
     }
 
     /// It is delivered once more; `false` after the second crash over it.
@@ -98,7 +118,9 @@ impl Core {
             self.refuse(key, 483, now);
             return;
         }
-        let Some(offer) = self.offer_of(key, now) else { return };
+        let trunk = self.trunk_at(flow);
+        let Some(reliable) = self.reliable_for(key, trunk, now) else { return };
+        let Some(offer) = self.offer_of(key, trunk, now) else { return };
         let Some(server) = self.servers.get(&key) else { return };
         let request = &server.request;
         let tag = server.to_tag.clone();
@@ -107,7 +129,6 @@ impl Core {
             self.refuse(key, 400, now);
             return;
         };
-        let trunk = self.trunk_at(flow);
         let mut incoming = Incoming {
             key,
             contact: request_user(request),
@@ -115,9 +136,11 @@ impl Core {
             cseq: names.cseq,
             offered: offer.is_some(),
             progress: None,
+            reliable: reliable.then(Reliable::new),
+            next: None,
+            early_media_asked: trunk.is_some() && request.lists(HeaderName::PEarlyMedia, "supported"),
             stage: Stage::Decided,
             ring_refresh: None,
-            session: SessionTimer::asked(request, now),
             record,
         };
         let id = DialogId::random();
@@ -146,6 +169,7 @@ impl Core {
             headers: app_headers(request),
             max_forwards,
             offer: offer.as_deref().cloned(),
+            reliable,
         };
         tracing::info!(dialog = %id, call_id = %names.call_id, "an INVITE came");
         incoming.stage = Stage::Unadopted(Box::new(event.clone()), Deliveries::first(now.into_std()), now + DECISION);
@@ -164,6 +188,8 @@ impl Core {
                 ended: None,
                 forgotten: false,
                 remote: offer,
+                local: None,
+                offers: Offers::default(),
                 armed: None,
             },
         );
@@ -207,9 +233,9 @@ impl Core {
             }
             // A re-INVITE was cancelled: the session stays as it was.
             Some(_) => {
-                let pending = self.established_mut(id).and_then(|established| established.pending());
+                let pending = self.dialogs.get(&id).and_then(|dialog| dialog.offers.pending());
                 if let Some((request, _)) = pending {
-                    self.reject_reoffer(id, request, 487, now);
+                    self.reject_reoffer(id, request, 487, None, now);
                 }
             }
             None => {}
@@ -226,13 +252,21 @@ impl Core {
             self.end(id, Cause::internal("no leg adopted the INVITE in time"), now);
             return;
         }
+        self.provisional_tick(id, now);
+        let Some(incoming) = self.incoming_mut(id) else { return };
         if incoming.ring_refresh.is_some_and(|at| now >= at) {
-            incoming.ring_refresh = Some(now + RING_REFRESH);
-            self.server_step(key, ServerInput::Repeat, now);
+            incoming.ring_again(now);
+            match (&incoming.reliable, incoming.progress) {
+                (Some(reliable), Some(status)) if !reliable.waits() => {
+                    self.send_progress(id, status, None, &AppHeaders::default(), now);
+                }
+                (Some(_), _) => {}
+                (None, _) => self.server_step(key, ServerInput::Repeat, now),
+            }
         }
     }
 
-    fn incoming_mut(&mut self, id: DialogId) -> Option<&mut Incoming> {
+    pub(super) fn incoming_mut(&mut self, id: DialogId) -> Option<&mut Incoming> {
         match self.dialogs.get_mut(&id) {
             Some(Dialog { side: Side::Uas(incoming), established: None, ended: None, .. }) => Some(incoming),
             Some(_) | None => None,
@@ -277,16 +311,10 @@ impl Core {
         if let Some(incoming) = self.incoming_mut(id) {
             if !incoming.again(now) {
                 self.give_up_invite(id, now);
+                return;
             }
-            return;
         }
-        let Some(held) = self.established_mut(id).and_then(|established| established.held.as_mut()) else { return };
-        if !held.deliveries.again(now.into_std()) {
-            let (request, method) = (held.request, if held.invite { "INVITE" } else { "UPDATE" });
-            metrics::given_up(method);
-            tracing::error!(dialog = %id, method, "two crashes over one offer: it is answered 500");
-            self.reject_reoffer(id, request, 500, now);
-        }
+        self.offer_again(id, now);
     }
 
     /// A leg takes the INVITE.
@@ -306,38 +334,6 @@ impl Core {
         }
     }
 
-    /// A provisional response; `false` when it is not possible now.
-    pub(super) fn progress(
-        &mut self,
-        id: DialogId,
-        status: u16,
-        answer: Option<&AudioAnswer>,
-        headers: &AppHeaders,
-        now: Instant,
-    ) -> bool {
-        let status = if (101..200).contains(&status) { status } else { 180 };
-        let Some(incoming) = self.incoming_mut(id) else { return false };
-        incoming.stage = Stage::Decided;
-        incoming.progress = Some(status);
-        incoming.ring_refresh = Some(now + RING_REFRESH);
-        let (key, user, flow, sips) =
-            (incoming.key, incoming.contact.clone(), incoming.record.flow, incoming.record.sips);
-        let contact = self.contact(flow, &user, sips);
-        let body = answer.map(|answer| crate::sdp::write(&answer.0)).unwrap_or_default();
-        self.respond(
-            key,
-            status,
-            now,
-            |writer| {
-                writer.header(HeaderName::Contact, contact);
-                write_app_headers(writer, headers);
-            },
-            &body,
-        );
-        self.arm_dialog(id);
-        true
-    }
-
     /// 200; `false` when it is not possible now.
     pub(super) fn answer(
         &mut self,
@@ -346,42 +342,67 @@ impl Core {
         headers: &AppHeaders,
         now: Instant,
     ) -> bool {
-        let timers = self.config.timers;
+        let asked = self.dialogs.get(&id).is_some_and(|dialog| dialog.offers.pending().is_some());
         let Some(incoming) = self.incoming_mut(id) else { return false };
-        let (key, cseq, offered, session) = (incoming.key, incoming.cseq, incoming.offered, incoming.session);
+        incoming.decided();
+        if asked || incoming.reliable.as_ref().is_some_and(Reliable::holds_2xx) {
+            // RFC 3262 §3, §5: not before the PRACK, nor before the answer to its offer.
+            incoming.next = Some(Next::Answer { description: Box::new(description.clone()), headers: headers.clone() });
+            return true;
+        }
+        self.send_answer(id, description, headers, now);
+        true
+    }
+
+    pub(super) fn send_answer(&mut self, id: DialogId, description: &AudioOffer, headers: &AppHeaders, now: Instant) {
+        let timers = self.config.timers;
+        let Some(incoming) = self.incoming_mut(id) else { return };
         incoming.ring_refresh = None;
-        let mut established = Established::new(incoming.record.clone(), incoming.contact.clone(), incoming.trunk, now);
+        incoming.next = None;
+        // RFC 6337 §2.1: agreed on reliably, it is not said again.
+        let agreed = incoming.reliable.as_ref().is_some_and(|reliable| reliable.described);
+        if let Some(reliable) = &mut incoming.reliable {
+            reliable.over();
+        }
+        let (key, cseq, offered, trunk) = (incoming.key, incoming.cseq, incoming.offered, incoming.trunk);
+        let mut established = Established::new(incoming.record.clone(), incoming.contact.clone(), trunk, now);
+        let policy = self.session_policy(trunk);
+        let said = self.servers.get(&key).map(|server| (Said::of(&server.request), allows_update(&server.request)));
+        if let Some((said, allows_update)) = said {
+            established.session = SessionTimer::as_uas(said, policy, None, now);
+            established.allows_update = allows_update;
+        }
+        let session = established.session;
         let contact = self.contact(established.record.flow, &established.contact, established.record.sips);
-        let octets = self.respond(
-            key,
-            200,
-            now,
-            |writer| {
-                writer
-                    .header(HeaderName::Contact, contact)
-                    .header(HeaderName::Allow, ALLOW)
-                    .header(HeaderName::Supported, SUPPORTED);
-                if let Some(timer) = session {
-                    timer.write(writer);
-                }
-                write_app_headers(writer, headers);
-            },
-            &crate::sdp::write(&description.0),
-        );
+        let supported = self.supported(trunk);
+        let body = if agreed { String::new() } else { crate::sdp::write(&description.0) };
+        let fill = |writer: &mut Writer| {
+            writer
+                .header(HeaderName::Contact, contact)
+                .header(HeaderName::Allow, ALLOW)
+                .header(HeaderName::Supported, supported);
+            if let Some(timer) = session {
+                timer.write(writer);
+            }
+            write_app_headers(writer, headers);
+        };
+        let octets = self.respond(key, 200, now, fill, &body);
         established.accepted = octets.map(|octets| Accepted::new(cseq, octets, &timers, now));
         established.initial = true;
-        established.expects_answer = !offered;
-        established.session = session;
+        established.expects_answer = !offered && !agreed;
         if let Some(dialog) = self.dialogs.get_mut(&id) {
             dialog.established = Some(established);
+            dialog.local = Some(Box::new(description.clone()));
         }
         self.arm_dialog(id);
-        true
     }
 
     /// A final failure; `false` when it is not possible now.
     pub(super) fn reject(&mut self, id: DialogId, cause: &Cause, warning: Option<u16>, now: Instant) -> bool {
         let Some(incoming) = self.incoming_mut(id) else { return false };
+        if let Some(reliable) = &mut incoming.reliable {
+            reliable.over();
+        }
         let key = incoming.key;
         // A normal hang-up of a call that was never answered has no status of its own.
         let status = if (300..700).contains(&cause.status) { cause.status } else { 480 };
@@ -430,7 +451,7 @@ pub(super) fn app_header_lines(headers: &AppHeaders) -> impl Iterator<Item = (He
     .filter_map(|(name, value)| value.as_ref().map(|value| (name, value)))
 }
 
-fn write_app_headers(writer: &mut Writer, headers: &AppHeaders) {
+pub(super) fn write_app_headers(writer: &mut Writer, headers: &AppHeaders) {
     for (name, value) in app_header_lines(headers) {
         writer.header(name, value);
     }

@@ -11,7 +11,9 @@
 //!   timer task (next deadline) -'
 //! ```
 
+mod amend;
 mod draft;
+mod early;
 mod established;
 mod identity;
 mod in_dialog;
@@ -19,8 +21,10 @@ mod inbound;
 mod offer;
 mod outbound;
 mod port;
+mod provisional;
 mod receive;
 mod registrar;
+mod reoffers;
 mod session_timer;
 mod shell;
 #[cfg(test)]
@@ -35,6 +39,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tandem_actors::model::address::Transport;
+use tandem_actors::model::cause::Cause;
 use tandem_actors::model::ids::{CallId, DialogId, Epoch, ListenerId, TrunkId};
 use tandem_actors::ports::sip::SipEvent;
 use tokio::time::Instant;
@@ -65,9 +70,11 @@ use tandem_actors::model::net::Net;
 pub use shell::{Shared, SipCore};
 
 /// What we allow, in the order of Allow (RFC 3261 §20.5).
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, REGISTER";
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REGISTER";
 /// Extensions we understand (RFC 3261 §20.32).
-const SUPPORTED: &str = "timer";
+const SUPPORTED: &str = "100rel, timer, 199";
+/// Understood where reliable provisional responses are, and not asked for: we reserve nothing (RFC 3312 §11).
+const PRECONDITION: &str = "precondition";
 /// The body we read.
 const SDP: &str = "application/sdp";
 
@@ -129,6 +136,8 @@ struct Client {
 enum Owner {
     /// The INVITE of a fork.
     Fork { dialog: DialogId, fork: usize },
+    /// The acknowledgement of a reliable provisional response, in the early dialog with this tag.
+    Prack { dialog: DialogId, fork: usize, tag: String },
     /// A re-INVITE.
     Reinvite { dialog: DialogId },
     /// A digit by INFO.
@@ -473,21 +482,32 @@ fn transport_parameter(transport: Transport) -> &'static str {
     }
 }
 
-/// The Reason value of a Q.850 cause (RFC 3326).
+/// The Reason value of a Q.850 cause (RFC 3326). Phones that lost to another know the SIP form of 26: no missed call.
 fn reason_value(q850: Option<u8>) -> Option<String> {
-    q850.map(|cause| format!("Q.850;cause={cause}"))
+    q850.map(|cause| match cause {
+        26 => "SIP;cause=200;text=\"Call completed elsewhere\", Q.850;cause=26".to_owned(),
+        cause => format!("Q.850;cause={cause}"),
+    })
 }
 
-/// The Q.850 cause of a Reason header.
+/// The Q.850 cause of a Reason header; of a SIP status where it names nothing else (RFC 3326 §2).
 fn q850_of(message: &Message) -> Option<u8> {
-    message.all(HeaderName::Reason).find_map(|header| {
-        let value = message.value(header);
-        view::split(&value, b',').find_map(|item| {
-            let (protocol, parameters) = view::cut(item, b';')?;
-            let cause =
-                view::parameter(parameters, "cause").filter(|_| trim(protocol).eq_ignore_ascii_case(b"Q.850"))?;
-            u8::try_from(view::number(cause, 127)?).ok()
+    let cause = |wanted: &[u8], most: u64| {
+        message.all(HeaderName::Reason).find_map(|header| {
+            let value = message.value(header);
+            view::split(&value, b',').find_map(|item| {
+                let (protocol, parameters) = view::cut(item, b';')?;
+                let cause =
+                    view::parameter(parameters, "cause").filter(|_| trim(protocol).eq_ignore_ascii_case(wanted))?;
+                view::number(cause, most)
+            })
         })
+    };
+    let own = cause(b"Q.850", 127).and_then(|cause| u8::try_from(cause).ok());
+    own.or_else(|| match u16::try_from(cause(b"SIP", 699)?).ok()? {
+        // Answered elsewhere: what a forking proxy says in the CANCEL of the branches that lost.
+        200 => Some(26),
+        status => Cause::from_sip(status, "").q850,
     })
 }
 

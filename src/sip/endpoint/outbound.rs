@@ -1,18 +1,21 @@
 //! An INVITE of ours: its forks, each with a Call-ID of its own, up to the first 2xx or the last failure (RFC 3261 §13.2,
 //! §9.1, §16.7 step 6 for the choice among failures).
 
+use tandem_actors::model::address::AppHeaders;
 use tandem_actors::model::cause::Cause;
 use tandem_actors::model::negotiate::{AudioAnswer, AudioOffer};
 use tandem_actors::ports::sip::{Destination, DialogEvent, OutgoingInvite};
 use tokio::time::Instant;
 
-use super::super::dialog::Record;
-use super::super::dialog::tag_of;
+use super::super::config::Reliability;
+use super::super::dialog::session_timer::{self, Said, SessionTimer};
+use super::super::dialog::{Record, reliable, tag_of};
 use super::super::message::uri::escape_user;
 use super::super::message::write::quoted;
+use super::early::Branch;
 use super::established::{Established, Side};
 use super::inbound::{app_header_lines, app_headers};
-use super::offer::description_of;
+use super::offer::{allows_update, description_of};
 use super::*;
 
 /// An INVITE of ours.
@@ -25,6 +28,8 @@ pub(super) struct Outgoing {
     pub progress: Option<u16>,
     winner: Option<usize>,
     failures: Vec<Cause>,
+    /// Application headers of the 2xx.
+    pub headers: AppHeaders,
 }
 
 /// One destination.
@@ -32,28 +37,58 @@ pub(super) struct Outgoing {
 pub(super) struct Fork {
     pub draft: Draft,
     pub local_tag: String,
-    trunk: Option<usize>,
+    pub trunk: Option<usize>,
     sent: Option<(ClientKey, Flow)>,
     heard: bool,
-    cancel: Cancel,
+    pub cancel: Cancel,
     /// Our media address as this fork was offered it.
     advertised: Option<IpAddr>,
-    /// A description in a provisional response: the answer, if the 2xx has none.
-    early: Option<Box<AudioOffer>>,
+    /// The early dialogs it has, the latest last.
+    pub branches: Vec<Branch>,
+    /// Until when a sign of life other than 100 must come again (Timer C, RFC 3261 §16.6 step 11).
+    pub timer_c: Option<Instant>,
+    /// What was changed after a refusal, so that it is not tried for ever.
+    pub amended: u8,
+    pub min_se: Option<u32>,
     /// To tags whose 2xx was acknowledged, with the ACK.
     acks: Vec<(String, Flow, Bytes)>,
-    done: bool,
+    pub done: bool,
 }
 
 /// Where the cancelling of a fork stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Cancel {
+pub(super) enum Cancel {
     /// Not wanted.
     No,
     /// Wanted: sent once a provisional response came (RFC 3261 §9.1).
     Wanted(Option<u8>),
     /// Sent; without a final response it is over at this time.
     Sent(Instant),
+}
+
+/// Timer C: longer than 3 min (RFC 3261 §16.6 step 11).
+const TIMER_C: Duration = Duration::from_secs(181);
+
+impl Fork {
+    /// A provisional response came.
+    pub fn rings(&mut self, status: u16, now: Instant) {
+        self.heard = true;
+        if status > 100 || self.timer_c.is_none() {
+            self.timer_c = Some(now + TIMER_C);
+        }
+    }
+
+    pub fn cancelled(&self) -> bool {
+        self.cancel != Cancel::No
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.cancel {
+            Cancel::Sent(until) => Some(until),
+            Cancel::No => self.timer_c,
+            Cancel::Wanted(_) => None,
+        }
+    }
 }
 
 impl Outgoing {
@@ -67,20 +102,22 @@ impl Outgoing {
         self.forks.iter().all(|fork| fork.done)
     }
 
+    /// Our offer as who answered was sent it.
+    fn offered(&self) -> Option<Box<AudioOffer>> {
+        let mut offer = self.offer.clone()?;
+        if let Some(ip) = self.advertised() {
+            offer.0.rtp.set_ip(ip);
+        }
+        Some(offer)
+    }
+
     /// Our media address as who answered was offered it.
     pub fn advertised(&self) -> Option<IpAddr> {
         self.forks.get(self.winner?)?.advertised
     }
 
     pub fn deadline(&self) -> Option<Instant> {
-        self.forks
-            .iter()
-            .filter(|fork| !fork.done)
-            .filter_map(|fork| match fork.cancel {
-                Cancel::Sent(until) => Some(until),
-                Cancel::No | Cancel::Wanted(_) => None,
-            })
-            .min()
+        self.forks.iter().filter(|fork| !fork.done).filter_map(Fork::deadline).min()
     }
 }
 
@@ -102,7 +139,10 @@ impl Core {
                 heard: false,
                 cancel: Cancel::No,
                 advertised: None,
-                early: None,
+                branches: Vec::new(),
+                timer_c: None,
+                amended: 0,
+                min_se: None,
                 acks: Vec::new(),
                 done: false,
             });
@@ -156,7 +196,15 @@ impl Core {
         let user = escape_user(&caller.number);
         let at = if user.is_empty() { "" } else { "@" };
         let identity = format!("<sip:{user}{at}{}>", self.config.domain);
-        let mut headers = vec![(HeaderName::Allow, ALLOW.to_owned())];
+        let mut headers = vec![(HeaderName::Allow, ALLOW.to_owned()), (HeaderName::Supported, self.supported(trunk))];
+        if self.reliability(trunk) == Reliability::Required {
+            headers.push((HeaderName::Require, reliable::TAG.to_owned()));
+        }
+        let session = self.session_policy(trunk);
+        if session.expires > 0 {
+            headers.push((HeaderName::SessionExpires, session.expires.to_string()));
+            headers.push((HeaderName::MinSe, session.min_se.max(session_timer::SHORTEST).to_string()));
+        }
         let trunk_config = trunk.and_then(|at| self.trunks.get(at)).map(|state| &state.config);
         if trunk_config.is_some_and(|config| config.assert_identity) {
             headers.push((HeaderName::PAssertedIdentity, format!("{display}{identity}")));
@@ -184,7 +232,7 @@ impl Core {
         Some((draft, trunk, hop))
     }
 
-    fn fork_mut(&mut self, id: DialogId, fork: usize) -> Option<&mut Fork> {
+    pub(super) fn fork_mut(&mut self, id: DialogId, fork: usize) -> Option<&mut Fork> {
         match self.dialogs.get_mut(&id) {
             Some(Dialog { side: Side::Uac(outgoing), .. }) => outgoing.forks.get_mut(fork),
             Some(_) | None => None,
@@ -196,6 +244,7 @@ impl Core {
         if let Some(fork) = self.fork_mut(id, fork) {
             fork.sent = Some((key, flow));
             fork.heard = false;
+            fork.timer_c = None;
         }
     }
 
@@ -241,42 +290,16 @@ impl Core {
         now: Instant,
     ) {
         match (status, response, flow) {
-            (100..=199, Some(response), _) => self.fork_rings(id, at, status, response, now),
+            (100..=199, Some(response), _) => self.fork_rings(id, at, draft, flow, status, response, now),
             (200..=299, Some(response), Some(flow)) => self.fork_answered(id, at, draft, flow, response, now),
-            (_, response, _) => self.fork_failed(id, at, status, response, now),
-        }
-    }
-
-    fn fork_rings(&mut self, id: DialogId, at: usize, status: u16, response: &Message, now: Instant) {
-        let Some(fork) = self.fork_mut(id, at) else { return };
-        fork.heard = true;
-        if fork.cancel != Cancel::No {
-            self.send_cancel(id, at, now);
-            return;
-        }
-        if status == 100 {
-            return;
-        }
-        let early = description_of(response).and_then(Result::ok);
-        if early.is_some() {
-            fork.early = early.clone();
-        }
-        let headers = app_headers(response);
-        let Some(dialog) = self.dialogs.get_mut(&id) else { return };
-        let answered = dialog.established.is_some() || dialog.ended.is_some();
-        if let Side::Uac(outgoing) = &mut dialog.side
-            && !answered
-        {
-            outgoing.progress = Some(status);
-            let answer = early.map(|early| Box::new(AudioAnswer(early.0)));
-            self.tell(id, DialogEvent::Progress { status, answer, headers });
+            (_, response, _) => self.fork_failed(id, at, draft, flow, status, response, now),
         }
     }
 
     fn fork_answered(&mut self, id: DialogId, at: usize, draft: &Draft, flow: Flow, response: &Message, now: Instant) {
         let tag = response.get(HeaderName::To).map(|to| tag_of(&to)).unwrap_or_default();
         let local_tag = tag_of(draft.from.as_bytes());
-        let Some(record) = Record::as_uac(response, &local_tag, &draft.uri, flow) else { return };
+        let Some(fresh) = Record::as_uac(response, &local_tag, &draft.uri, flow) else { return };
         if let Some(fork) = self.fork_mut(id, at) {
             fork.done = true;
             if let Some((_, flow, octets)) = fork.acks.iter().find(|(known, _, _)| *known == tag) {
@@ -287,24 +310,36 @@ impl Core {
                 return;
             }
         }
+        // The branch that answers need not be the one that rang (RFC 3261 §13.2.2.4).
+        let branch = self.fork_mut(id, at).and_then(|fork| {
+            let known = fork.branches.iter().position(|branch| branch.record.remote_tag == tag)?;
+            Some(fork.branches.remove(known))
+        });
+        let (mut record, agreed, early) = match branch {
+            Some(Branch { mut record, answered, description, .. }) => {
+                record.confirm(response);
+                (record, answered, description)
+            }
+            None => (fresh, false, None),
+        };
         let (ack_flow, octets) = self.acknowledge(&record, draft);
         let trunk = self.fork_trunk(id, at);
-        let early = match self.fork_mut(id, at) {
-            Some(fork) => {
-                fork.acks.push((tag, ack_flow, octets));
-                fork.early.take()
-            }
-            None => None,
-        };
+        let mut any = None;
+        if let Some(fork) = self.fork_mut(id, at) {
+            fork.acks.push((tag, ack_flow, octets));
+            // Some gateways change their tag from the 183 to the 200 that relies on it.
+            any = fork.branches.iter().rev().find_map(|branch| branch.description.clone());
+        }
         let wanted = match self.dialogs.get(&id) {
             Some(Dialog { side: Side::Uac(outgoing), ended: None, established: None, .. }) => outgoing.winner.is_none(),
             Some(_) | None => false,
         };
         let answer = match description_of(response) {
+            // RFC 6337 §2.1: agreed on in a reliable response, it is not agreed on again.
+            _ if agreed => early,
             Some(answer) => answer.ok(),
-            None => early,
+            None => early.or(any),
         };
-        let mut record = record;
         match answer {
             // Too late, a second branch, or cancelled meanwhile (RFC 3261 §9.1, §13.2.2.4): up and down again.
             _ if !wanted => {
@@ -322,6 +357,9 @@ impl Core {
                 let contact = draft.contact.clone().unwrap_or_default();
                 let mut established = Established::new(record, contact, trunk, now);
                 established.confirmed = true;
+                established.session = SessionTimer::as_uac(Said::of(response), now);
+                established.allows_update = allows_update(response);
+                established.min_se = self.fork_mut(id, at).and_then(|fork| fork.min_se);
                 let mut advertised = None;
                 if let Some(dialog) = self.dialogs.get_mut(&id) {
                     dialog.established = Some(established);
@@ -329,6 +367,10 @@ impl Core {
                     if let Side::Uac(outgoing) = &mut dialog.side {
                         outgoing.winner = Some(at);
                         advertised = outgoing.advertised();
+                        outgoing.headers = headers.clone();
+                        if dialog.local.is_none() {
+                            dialog.local = outgoing.offered();
+                        }
                     }
                 }
                 self.tell(id, DialogEvent::Answered { answer: Box::new(AudioAnswer(answer.0)), headers, advertised });
@@ -338,9 +380,23 @@ impl Core {
         self.arm_dialog(id);
     }
 
-    fn fork_failed(&mut self, id: DialogId, at: usize, status: u16, response: Option<&Message>, now: Instant) {
+    #[allow(clippy::too_many_arguments)]
+    fn fork_failed(
+        &mut self,
+        id: DialogId,
+        at: usize,
+        draft: &Draft,
+        flow: Option<Flow>,
+        status: u16,
+        response: Option<&Message>,
+        now: Instant,
+    ) {
+        if self.amend(id, at, draft, flow, status, response, now) {
+            return;
+        }
         let Some(fork) = self.fork_mut(id, at) else { return };
         fork.done = true;
+        fork.branches.clear();
         let mut cause = Cause::from_sip(status, status::reason_phrase(status));
         cause.q850 = response.and_then(q850_of).or(cause.q850);
         let Some(Dialog { side: Side::Uac(outgoing), established: None, ended: None, .. }) = self.dialogs.get_mut(&id)
@@ -382,7 +438,7 @@ impl Core {
         self.arm_dialog(id);
     }
 
-    fn send_cancel(&mut self, id: DialogId, at: usize, now: Instant) {
+    pub(super) fn send_cancel(&mut self, id: DialogId, at: usize, now: Instant) {
         let until = now + self.config.timers.give_up();
         let Some(fork) = self.fork_mut(id, at) else { return };
         let (Cancel::Wanted(q850), Some((key, flow))) = (fork.cancel.clone(), fork.sent) else { return };
@@ -408,6 +464,7 @@ impl Core {
         for (key, _) in given_up {
             self.clients.remove(&key);
         }
+        self.timer_c_tick(id, now);
     }
 }
 

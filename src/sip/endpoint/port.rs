@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use tandem_actors::model::address::Transport;
+use tandem_actors::model::address::{AppHeaders, Transport};
 use tandem_actors::model::ids::{CallId, DialogId, Epoch, ListenerId, TrunkId};
 use tandem_actors::ports::Fenced;
 use tandem_actors::ports::sip::{
@@ -16,6 +16,7 @@ use super::super::dialog::reoffer;
 use super::super::message::uri::host_ip;
 use super::established::Side;
 use super::outbound::Outgoing;
+use super::reoffers::Offers;
 use super::*;
 
 impl SipPort for SipCore {
@@ -88,6 +89,8 @@ impl Core {
                     ended: None,
                     forgotten: false,
                     remote: None,
+                    local: None,
+                    offers: Offers::default(),
                     armed: None,
                 },
             );
@@ -118,6 +121,7 @@ impl Core {
 
     /// Carries an order out; `false` when the dialog's state does not allow it.
     fn carry_out_order(&mut self, id: DialogId, command: SipCommand, now: Instant) -> bool {
+        let going = !self.is_over(id);
         let live = self.dialogs.get(&id).is_some_and(|dialog| dialog.established.is_some() && dialog.ended.is_none());
         match command {
             SipCommand::Adopt(leg) => {
@@ -134,12 +138,12 @@ impl Core {
                 self.reoffer(id, reoffer::Input::Want(offer), now);
                 true
             }
-            SipCommand::AnswerReoffer { request, description } if live => {
+            SipCommand::AnswerReoffer { request, description } if going => {
                 self.answer_reoffer(id, request, &description, now);
                 true
             }
-            SipCommand::RejectReoffer { request, status } if live => {
-                self.reject_reoffer(id, request, status, now);
+            SipCommand::RejectReoffer { request, status, warning } if going => {
+                self.reject_reoffer(id, request, status, warning, now);
                 true
             }
             SipCommand::Info(digits) if live => {
@@ -190,11 +194,17 @@ impl Core {
         Some(DialogSnapshot {
             leg: dialog.leg,
             phase,
-            pending: dialog.established.as_ref().and_then(|established| established.pending()),
+            pending: dialog.offers.pending(),
             remote: dialog.remote.clone(),
             advertised: match &dialog.side {
                 Side::Uas(_) => None,
                 Side::Uac(outgoing) => outgoing.advertised(),
+            },
+            local: dialog.local.clone(),
+            offering: dialog.offers.ours(),
+            headers: match &dialog.side {
+                Side::Uas(_) => AppHeaders::default(),
+                Side::Uac(outgoing) => outgoing.headers.clone(),
             },
             last_order: dialog.last_order,
         })

@@ -108,7 +108,7 @@ impl Core {
             }
             (false, false) => {
                 self.serve(key, message, flow, invite, now);
-                if self.extensions_ok(key, now) {
+                if self.extensions_ok(key, method, flow, now) {
                     self.in_dialog(key, method, &names, flow, now);
                 }
                 return;
@@ -138,7 +138,7 @@ impl Core {
         if let (Caller::Proved(proved), Some(server)) = (caller, self.servers.get_mut(&key)) {
             server.proved = Some(proved);
         }
-        if !self.extensions_ok(key, now) {
+        if !self.extensions_ok(key, method, flow, now) {
             return;
         }
         match method {
@@ -163,7 +163,19 @@ impl Core {
     }
 
     /// RFC 3261 §8.2.2.3: what a request requires we must know.
-    fn extensions_ok(&mut self, key: ServerKey, now: Instant) -> bool {
+    fn extensions_ok(&mut self, key: ServerKey, method: Method, flow: Flow, now: Instant) -> bool {
+        let supported = self.supported(self.trunk_at(flow));
+        use rsip::Method as M;
+        let offers = matches!(method, Method::Known(M::Invite | M::Update | M::PRack));
+        let knows = |token: &[u8]| {
+            let is = |tag: &str| tag.trim().as_bytes().eq_ignore_ascii_case(token);
+            // RFC 3262 §4: provisional responses to an INVITE only. RFC 3312 §11: what an offer says needs them.
+            match (is("100rel"), is(PRECONDITION)) {
+                (true, _) => method == Method::INVITE && supported.contains("100rel"),
+                (_, true) => offers && supported.contains("100rel"),
+                (false, false) => supported.split(',').any(is),
+            }
+        };
         let Some(server) = self.servers.get(&key) else { return false };
         let mut unknown: Vec<String> = Vec::new();
         for header in server.request.all(HeaderName::Require) {
@@ -171,7 +183,7 @@ impl Core {
             unknown.extend(
                 view::split(&value, b',')
                     .map(trim)
-                    .filter(|token| !token.is_empty() && !token.eq_ignore_ascii_case(b"timer"))
+                    .filter(|token| !token.is_empty() && !knows(token))
                     .map(|token| String::from_utf8_lossy(token).into_owned()),
             );
         }

@@ -9,7 +9,6 @@ use super::super::transaction::client_other;
 use super::super::transaction::server_invite;
 use super::super::transaction::server_other;
 use super::super::transaction::{Effects, Tell};
-use super::session_timer::MIN_SE;
 use super::*;
 
 impl Core {
@@ -121,7 +120,8 @@ impl Core {
                     established.reinvite = Some(key);
                 }
             }
-            Owner::Info { .. }
+            Owner::Prack { .. }
+            | Owner::Info { .. }
             | Owner::Refresh { .. }
             | Owner::Bye { .. }
             | Owner::Register { .. }
@@ -282,7 +282,8 @@ impl Core {
             Owner::Reinvite { dialog } => self.reinvite_heard(dialog, draft, status, response, now),
             Owner::Info { dialog } => self.info_heard(dialog, status, now),
             Owner::Refresh { dialog } => self.refresh_heard(dialog, status, response, now),
-            Owner::Bye { .. } | Owner::Nobody => {}
+            // A PRACK that is not understood: the peer repeats its response, and gives its INVITE up.
+            Owner::Prack { .. } | Owner::Bye { .. } | Owner::Nobody => {}
             Owner::Register { trunk, epoch, expires } => {
                 self.register_heard(trunk, epoch, expires, draft, flow, status, response, now);
             }
@@ -394,9 +395,6 @@ impl Core {
                 }
                 415 => {
                     writer.header(HeaderName::Accept, SDP).header(HeaderName::AcceptEncoding, "identity");
-                }
-                422 => {
-                    writer.header(HeaderName::MinSe, MIN_SE);
                 }
                 _ => {}
             },

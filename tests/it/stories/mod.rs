@@ -1,6 +1,7 @@
 //! One file a theme; a story is named for what the caller sees.
 
 mod bad_input;
+mod dialogs;
 mod early;
 mod faults;
 mod ivr;

@@ -242,9 +242,13 @@ impl CallCheckpoint {
                 .filter_map(|effect| if let CallEffect::Order(_, order) = effect { Some(order) } else { None })
                 .collect();
         }
-        let Some(a) = self.a.as_ref().filter(|a| a.leg == leg && a.by == By::SipIn) else { return Vec::new() };
-        let first = self.b.as_ref().and_then(|b| b.codec).into_iter().collect();
         let mut orders = Vec::new();
+        if let (Phase::Talking, Some(side)) = (&self.phase, self.side(leg)) {
+            let held = self.party(side.other()).is_some_and(|other| other.held);
+            orders.push(LegOrder::Hold(held));
+        }
+        let Some(a) = self.a.as_ref().filter(|a| a.leg == leg && a.by == By::SipIn) else { return orders };
+        let first = self.b.as_ref().and_then(|b| b.codec).into_iter().collect();
         match &self.phase {
             Phase::Ringing(ringing) => {
                 if ringing.preparing {

@@ -26,6 +26,9 @@ impl CallCheckpoint {
         if let Some(client) = other.client().filter(|_| was != held) {
             out.push(CallEffect::Emit(client, Box::new(Event::CallHeld { call: self.call, held })));
         }
+        if other.kind() == "sip" && was != held {
+            out.push(CallEffect::Order(other.leg, LegOrder::Hold(held)));
+        }
         if held && mute {
             out.push(CallEffect::Tone(other.media, HOLD));
         } else if was {

@@ -154,7 +154,9 @@ impl RtcState {
             RtcInput::NoMedia(cause) => self.over(cause, &mut out),
             RtcInput::Order(LegOrder::Offer(offer)) => self.offered(leg, media, offer, &mut out),
             RtcInput::Order(LegOrder::End(cause)) => self.over(cause, &mut out),
-            RtcInput::Order(LegOrder::Prepare { .. } | LegOrder::Progress { .. } | LegOrder::Answer { .. }) => {}
+            RtcInput::Order(
+                LegOrder::Prepare { .. } | LegOrder::Progress { .. } | LegOrder::Answer { .. } | LegOrder::Hold(_),
+            ) => {}
             RtcInput::Peer(event) => self.peer(event, &mut out),
             RtcInput::Overdue(wait) => self.overdue(wait, &mut out),
         }

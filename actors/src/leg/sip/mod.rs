@@ -1,6 +1,7 @@
 //! The SipLeg actor: a shell around [`phase`] that speaks to the SIP port and to the media session.
 
 pub mod phase;
+mod reoffers;
 mod types;
 
 use std::net::SocketAddr;

@@ -13,7 +13,7 @@ use crate::leg::{LegOrder, LegReport};
 use crate::model::address::{AppHeaders, CallerId, MaxForwards};
 use crate::model::cause::Cause;
 use crate::model::ids::{DialogId, LegId};
-use crate::model::media::{Codec, Direction};
+use crate::model::media::Codec;
 use crate::model::negotiate::{AudioAnswer, AudioOffer, Capabilities, Negotiated};
 use crate::ports::sip::{
     Destination, DialogEvent, DialogPhase, DialogSnapshot, IncomingInvite, OutgoingInvite, SipCommand,
@@ -49,6 +49,7 @@ impl SipState {
             agreed: None,
             progress: None,
             headers: AppHeaders::default(),
+            hold: Hold::default(),
             orders: 0,
             last: Vec::new(),
         }
@@ -96,7 +97,14 @@ impl SipState {
 
     fn start(&mut self, leg: LegId, out: &mut Vec<SipEffect>) {
         match &self.role {
-            Role::Uas(_) => self.command(SipCommand::Adopt(leg), out),
+            Role::Uas(invite) => {
+                let offered = invite.offer.as_ref().and_then(|offer| offer.0.qos);
+                let waits = invite.reliable && offered.is_some_and(|qos| !qos.local);
+                self.command(SipCommand::Adopt(leg), out);
+                if waits {
+                    self.tell_preconditions(out);
+                }
+            }
             Role::Uac { to, caller, headers, max_forwards } => {
                 let (to, caller, headers, max_forwards) = (to.clone(), caller.clone(), headers.clone(), *max_forwards);
                 let Some(ours) = self.capabilities(Vec::new()) else {
@@ -109,6 +117,17 @@ impl SipState {
                 self.command(SipCommand::Invite(Box::new(invite)), out);
             }
         }
+    }
+
+    /// A caller that still reserves what its call needs is answered at once, so that it can say when it is done (RFC 3312 §5).
+    ///
+    /// The callee rings meanwhile, where §6 would have it wait: reservations take less than a ring, and a caller whose
+    /// reservation fails gives up as any other does.
+    fn tell_preconditions(&mut self, out: &mut Vec<SipEffect>) {
+        self.prepare(Vec::new(), out);
+        let (SipPhase::Offered, Some(local)) = (&self.phase, &self.local) else { return };
+        let answer = Some(Box::new(AudioAnswer(local.0.clone())));
+        self.command(SipCommand::Progress { status: 183, answer, headers: AppHeaders::default() }, out);
     }
 
     /// Level-triggered: steps whatever the core knows and the checkpoint does not, then says again what is so.
@@ -152,7 +171,7 @@ impl SipState {
             (DialogPhase::Ended(cause), _) => self.dialog(DialogEvent::Ended(cause), out),
             (DialogPhase::Confirmed, SipPhase::Calling) => {
                 if let Some(answer) = remote {
-                    let (headers, advertised) = (AppHeaders::default(), snapshot.advertised);
+                    let (headers, advertised) = (snapshot.headers, snapshot.advertised);
                     self.dialog(DialogEvent::Answered { answer, headers, advertised }, out);
                 }
             }
@@ -164,6 +183,20 @@ impl SipState {
                 let event = DialogEvent::Progress { status, answer: remote, headers: AppHeaders::default() };
                 self.dialog(event, out);
             }
+            (DialogPhase::Early { .. }, SipPhase::Offered | SipPhase::Answering) if self.awaits_prack() => {
+                if let Some(answer) = remote {
+                    self.dialog(DialogEvent::Pracked(answer), out);
+                }
+            }
+            (DialogPhase::Confirmed, SipPhase::Confirmed) if !snapshot.offering => match remote {
+                Some(answer) if self.hold.proposed.is_some() && self.hold.proposed == snapshot.local => {
+                    self.dialog(DialogEvent::ReofferAnswered(answer), out);
+                }
+                Some(_) | None if self.hold.proposed.is_some() && !reissued => {
+                    self.dialog(DialogEvent::ReofferFailed(500), out);
+                }
+                Some(_) | None => {}
+            },
             (DialogPhase::Early { .. } | DialogPhase::Answering | DialogPhase::Confirmed, _) => {}
         }
         if let Some((request, offer)) = snapshot.pending.filter(|(request, _)| answering != Some(*request)) {
@@ -180,7 +213,12 @@ impl SipState {
             }
             LegOrder::Progress { status, early } => {
                 if self.phase == SipPhase::Offered {
-                    let answer = self.local.as_ref().filter(|_| early && !self.delayed_offer());
+                    // RFC 3262 §5: without an offer in the INVITE, the first reliable response has one.
+                    let offers = self.delayed_offer() && self.offers_early();
+                    if offers && self.local.is_none() {
+                        self.prepare(Vec::new(), out);
+                    }
+                    let answer = self.local.as_ref().filter(|_| offers || (early && !self.delayed_offer()));
                     let answer = answer.map(|local| Box::new(AudioAnswer(local.0.clone())));
                     self.command(SipCommand::Progress { status, answer, headers: AppHeaders::default() }, out);
                 }
@@ -191,6 +229,10 @@ impl SipState {
                 }
             }
             LegOrder::Offer(_) => {}
+            LegOrder::Hold(hold) => {
+                self.hold.wanted = hold;
+                self.tell_hold(out);
+            }
             LegOrder::End(cause) if self.phase == SipPhase::Offered && cause.status == 488 => {
                 // The call saw that the offer cannot be answered; the core says why in a Warning.
                 let error = self.offered().and_then(|offer| offer.answerable(&self.codecs).err());
@@ -286,6 +328,14 @@ impl SipState {
                 self.headers = headers;
                 self.phase = SipPhase::Confirmed;
                 self.take_answer(&answer, out);
+                self.tell_hold(out);
+            }
+            DialogEvent::Pracked(answer) => {
+                let Some(local) = self.local.as_ref().filter(|_| self.awaits_prack()) else { return };
+                match answer.accept(local) {
+                    Ok(negotiated) => self.agree(negotiated, out),
+                    Err(error) => self.end(Cause::not_acceptable(error.to_string()), out),
+                }
             }
             DialogEvent::Acked { answer } => {
                 if self.phase != SipPhase::Answering {
@@ -298,10 +348,11 @@ impl SipState {
                     None if self.agreed.is_some() => self.connected(out),
                     None => self.end(Cause::not_acceptable("the ACK brought no answer to our offer"), out),
                 }
+                self.tell_hold(out);
             }
             DialogEvent::Reoffered { request, offer } => self.reoffered(request, offer, out),
-            // We make no offer of our own once the call is up, so there is nothing these could answer.
-            DialogEvent::ReofferAnswered(_) | DialogEvent::ReofferFailed(_) => {}
+            DialogEvent::ReofferAnswered(answer) => self.reoffer_answered(&answer, out),
+            DialogEvent::ReofferFailed(status) => self.reoffer_failed(status),
             DialogEvent::Info(digit) => out.push(SipEffect::Report(LegReport::Digit { digit, by_info: true })),
             DialogEvent::Ended(cause) => self.over(cause, out),
         }
@@ -330,61 +381,7 @@ impl SipState {
         }
     }
 
-    /// The ACK of a re-INVITE that had asked for our offer.
-    fn take_reoffer_answer(&mut self, answer: Option<Box<AudioAnswer>>, out: &mut Vec<SipEffect>) {
-        let (SipPhase::Confirmed, Some(answer), Some(local)) = (&self.phase, answer, &self.local) else { return };
-        let was = (self.held(), self.mute());
-        if let Ok(negotiated) = answer.accept(local) {
-            self.agree(negotiated, out);
-        }
-        if was != (self.held(), self.mute()) {
-            self.report_hold(out);
-        }
-    }
-
-    /// A re-INVITE or UPDATE: always a real answer, or 488 (`domain/interop`); never what was said before.
-    fn reoffered(&mut self, request: u64, offer: Option<Box<AudioOffer>>, out: &mut Vec<SipEffect>) {
-        let current = self.agreed.as_ref().map(|agreed| agreed.send.codec);
-        let Some(mut ours) = self.capabilities(current.into_iter().collect()) else {
-            self.command(SipCommand::RejectReoffer { request, status: 500 }, out);
-            return;
-        };
-        ours.session_version = self.local.as_ref().map_or(1, |local| local.0.session_version.saturating_add(1));
-        let Some(offer) = offer else {
-            let description = Box::new(AudioOffer::from_capabilities(&ours));
-            self.local = Some(description.clone());
-            self.command(SipCommand::AnswerReoffer { request, description }, out);
-            return;
-        };
-        match offer.answer(&ours) {
-            Ok((answer, negotiated)) => {
-                let was = (self.held(), self.mute());
-                let description = Box::new(AudioOffer(self.same_version_if_unchanged(answer)));
-                self.local = Some(description.clone());
-                self.command(SipCommand::AnswerReoffer { request, description }, out);
-                self.agree(negotiated, out);
-                if was != (self.held(), self.mute()) {
-                    self.report_hold(out);
-                }
-            }
-            Err(_) => self.command(SipCommand::RejectReoffer { request, status: 488 }, out),
-        }
-    }
-
-    /// The `o=` version goes up only when something changed (RFC 3264 §8).
-    fn same_version_if_unchanged(&self, answer: AudioAnswer) -> crate::model::negotiate::AudioDescription {
-        let mut description = answer.0;
-        if let Some(local) = &self.local {
-            let changed = description.session_version;
-            description.session_version = local.0.session_version;
-            if description != local.0 {
-                description.session_version = changed;
-            }
-        }
-        description
-    }
-
-    fn agree(&mut self, negotiated: Negotiated, out: &mut Vec<SipEffect>) {
+    pub(super) fn agree(&mut self, negotiated: Negotiated, out: &mut Vec<SipEffect>) {
         let negotiated = Box::new(negotiated);
         self.agreed = Some(negotiated.clone());
         out.push(SipEffect::Configure { negotiated, watched: self.answered() });
@@ -397,11 +394,11 @@ impl SipState {
         }
     }
 
-    fn report_hold(&self, out: &mut Vec<SipEffect>) {
+    pub(super) fn report_hold(&self, out: &mut Vec<SipEffect>) {
         out.push(SipEffect::Report(LegReport::Held { held: self.held(), mute: self.mute() }));
     }
 
-    fn mute(&self) -> bool {
+    pub(super) fn mute(&self) -> bool {
         self.agreed.as_ref().is_some_and(|agreed| !agreed.direction.receives())
     }
 
@@ -432,7 +429,7 @@ impl SipState {
         out.push(SipEffect::End(cause));
     }
 
-    fn command(&mut self, command: SipCommand, out: &mut Vec<SipEffect>) {
+    pub(super) fn command(&mut self, command: SipCommand, out: &mut Vec<SipEffect>) {
         self.orders += 1;
         self.last.push((self.orders, command));
         out.push(SipEffect::Command);
@@ -452,13 +449,26 @@ impl SipState {
         }
     }
 
-    fn capabilities(&self, mut codecs: Vec<Codec>) -> Option<Capabilities> {
+    /// Our offer may go out before the answer, in a reliable provisional response.
+    fn offers_early(&self) -> bool {
+        match &self.role {
+            Role::Uas(invite) => invite.reliable,
+            Role::Uac { .. } => false,
+        }
+    }
+
+    /// Our offer went out so, and its answer has not come.
+    fn awaits_prack(&self) -> bool {
+        self.delayed_offer() && self.offers_early() && self.agreed.is_none()
+    }
+
+    pub(super) fn capabilities(&self, mut codecs: Vec<Codec>) -> Option<Capabilities> {
         codecs.retain(|codec| self.codecs.contains(codec));
         codecs.extend(self.codecs.iter().filter(|codec| !codecs.contains(codec)).copied().collect::<Vec<_>>());
         Some(Capabilities {
             codecs,
             rtp: self.rtp?,
-            direction: Direction::SendRecv,
+            direction: self.hold.direction(),
             // `o=` ids are 63 bits at most in some peers.
             session_id: self.dialog.0 >> 1,
             session_version: 1,

@@ -8,7 +8,7 @@ use crate::leg::{LegOrder, LegReport};
 use crate::model::address::{AppHeaders, CallerId, MaxForwards};
 use crate::model::cause::Cause;
 use crate::model::ids::DialogId;
-use crate::model::media::Codec;
+use crate::model::media::{Codec, Direction};
 use crate::model::negotiate::{AudioOffer, Negotiated};
 use crate::ports::sip::{Destination, DialogEvent, DialogSnapshot, IncomingInvite, SipCommand};
 
@@ -34,10 +34,31 @@ pub struct SipState {
     pub progress: Option<(u16, bool)>,
     /// Application headers of a callee's answer.
     pub headers: AppHeaders,
+    /// The far side's hold, as far as the party is told of it.
+    pub hold: Hold,
     /// The number of our last order.
     pub orders: u64,
     /// The orders of the last step with their numbers, given again on resume.
     pub last: Vec<(u64, SipCommand)>,
+}
+
+/// A hold of the far side's: the party is told by a re-INVITE, so that it shows it and stops sending.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Hold {
+    /// The far side holds the party.
+    pub wanted: bool,
+    /// What the party was told.
+    pub told: bool,
+    /// What it is being told: our offer, not answered yet.
+    pub proposed: Option<Box<AudioOffer>>,
+}
+
+impl Hold {
+    /// What we are ready to do.
+    pub fn direction(&self) -> Direction {
+        // Not inactive: the party hears the holder's music, or our tone.
+        if self.wanted { Direction::SendOnly } else { Direction::SendRecv }
+    }
 }
 
 /// Who called whom.

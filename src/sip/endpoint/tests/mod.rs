@@ -1,6 +1,7 @@
 //! Whole cores: two of them over a lossy link on paused time, and single messages in, octets out. Here: the brain that all of
 //! them are given, and a core for it.
 
+mod early;
 mod endurance;
 mod fuzz;
 mod identity;
@@ -9,7 +10,9 @@ mod loops;
 mod outbound;
 mod pair;
 mod redelivery;
+mod reliable;
 mod requests;
+mod sessions;
 mod streams;
 mod torture;
 mod trunks;

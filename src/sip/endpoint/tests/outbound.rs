@@ -8,7 +8,7 @@ use super::requests::Bench;
 use super::*;
 
 /// Orders an INVITE to these.
-fn invite(bench: &Bench, to: Vec<Destination>) -> DialogId {
+pub(super) fn invite(bench: &Bench, to: Vec<Destination>) -> DialogId {
     let dialog = DialogId::random();
     let invite = OutgoingInvite {
         leg: LegId(9),
@@ -22,14 +22,14 @@ fn invite(bench: &Bench, to: Vec<Destination>) -> DialogId {
     dialog
 }
 
-fn uri(uri: &str) -> Vec<Destination> {
+pub(super) fn uri(uri: &str) -> Vec<Destination> {
     vec![Destination::Uri(SipUri(uri.into()))]
 }
 
 /// The first value of a header.
-fn header(text: &str, name: &str) -> String {
+pub(super) fn header(text: &str, name: &str) -> String {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-    line.expect("a header").to_owned()
+    line.unwrap_or_default().to_owned()
 }
 
 /// A response to a request of ours, as its peer would send it.

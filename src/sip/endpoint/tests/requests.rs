@@ -94,7 +94,7 @@ async fn what_we_do_not_know_is_refused_by_its_own_status() {
         ("BYE", &[("Via", "SIP/2.0/UDP h;branch=z9hG4bK3")], 481),
         ("BYE", &[("Via", "SIP/2.0/UDP h;branch=z9hG4bK4"), ("To", "<sip:a@b>;tag=none")], 481),
         ("OPTIONS", &[("Via", "SIP/2.0/UDP h;branch=z9hG4bK5")], 200),
-        ("OPTIONS", &[("Via", "SIP/2.0/UDP h;branch=z9hG4bK6"), ("Require", "100rel, timer")], 420),
+        ("OPTIONS", &[("Via", "SIP/2.0/UDP h;branch=z9hG4bK6"), ("Require", "x-new, timer")], 420),
         ("CANCEL", &[("Via", "SIP/2.0/UDP h;branch=z9hG4bK7")], 481),
         ("OPTIONS", &[("Via", "SIP/2.0/UDP h;branch=z9hG4bK8"), ("Max-Forwards", "x")], 400),
     ];
@@ -102,7 +102,7 @@ async fn what_we_do_not_know_is_refused_by_its_own_status() {
         let answers = bench.ask(method, changes);
         assert_eq!(Bench::codes(&answers), [*code], "{method} {changes:?}");
         if *code == 420 {
-            assert!(answers.concat().contains("Unsupported: 100rel\r\n"));
+            assert!(answers.concat().contains("Unsupported: x-new\r\n"));
         }
         if *code == 405 || *code == 501 {
             assert!(answers.concat().contains("Allow: INVITE"));
@@ -118,7 +118,7 @@ async fn an_invite_is_refused_by_what_is_wrong_with_it() {
         (&[("Max-Forwards", "0")], 483),
         (&[("Content-Type", "text/plain"), ("body", "hello")], 415),
         (&[("Content-Type", "application/sdp"), ("Content-Encoding", "gzip"), ("body", "x")], 415),
-        (&[("Session-Expires", "30")], 422),
+        (&[("Session-Expires", "30"), ("Supported", "timer")], 422),
         (&[("Content-Type", "application/sdp"), ("body", "nonsense")], 400),
     ];
     for (at, (changes, code)) in cases.iter().enumerate() {
@@ -184,6 +184,22 @@ async fn strangers_are_challenged_md5_first_and_register_only_themselves() {
         ],
     );
     assert!(replay.concat().contains("stale=true"), "a nonce count is good once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reason_in_sips_own_words_is_the_cause_in_q850s() {
+    for (reason, q850) in [
+        ("SIP;cause=200;text=\"Call completed elsewhere\"", 26),
+        ("SIP;cause=486", 17),
+        ("SIP;cause=487, Q.850 ; cause=31", 31),
+        ("X.int;cause=7", 16),
+    ] {
+        let bench = Bench::new(Manner::Rings, open());
+        bench.ask("INVITE", &[]);
+        bench.ask("CANCEL", &[("Reason", reason)]);
+        assert_eq!(bench.brain.ended().first().map(|(_, cause)| cause.q850), Some(Some(q850)), "{reason}");
+    }
+    assert_eq!(reason_value(Some(26)).as_deref().map(|value| value.starts_with("SIP;cause=200;")), Some(true));
 }
 
 #[tokio::test(start_paused = true)]

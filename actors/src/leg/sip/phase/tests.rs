@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::address::{NameAddr, SipOrigin, SipUri, Transport};
 use crate::model::ids::ListenerId;
-use crate::model::negotiate::Profile;
+use crate::model::media::Direction;
+use crate::model::negotiate::{Profile, Qos};
 
 fn description(port: u16, codecs: &[Codec], direction: Direction) -> AudioOffer {
     AudioOffer::from_capabilities(&Capabilities {
@@ -41,6 +42,7 @@ fn uas(offer: Option<AudioOffer>) -> SipState {
         headers: AppHeaders::default(),
         max_forwards: MaxForwards::default(),
         offer,
+        reliable: false,
     };
     open(SipState::uas(Box::new(invite), vec![Codec::Pcmu, Codec::Pcma]))
 }
@@ -92,7 +94,18 @@ fn answer(offer: &AudioOffer, codecs: &[Codec]) -> Box<AudioAnswer> {
 }
 
 fn snapshot(phase: DialogPhase, last_order: u64) -> DialogSnapshot {
-    DialogSnapshot { leg: None, phase, pending: None, remote: None, advertised: None, last_order }
+    let headers = AppHeaders::default();
+    DialogSnapshot {
+        leg: None,
+        phase,
+        pending: None,
+        remote: None,
+        advertised: None,
+        local: None,
+        offering: false,
+        headers,
+        last_order,
+    }
 }
 
 fn picked_up(offer: &AudioOffer, advertised: Option<IpAddr>) -> DialogEvent {
@@ -145,6 +158,134 @@ fn hold_is_answered_and_reported_and_the_version_goes_up_only_with_a_change() {
     assert!(effects.contains(&SipEffect::Report(LegReport::Held { held: true, mute: true })));
     let (state, _) = event(state, DialogEvent::Reoffered { request: 4, offer: None });
     assert!(matches!(commands(&state)[..], [SipCommand::AnswerReoffer { request: 4, .. }]));
+}
+
+/// What the last step offers to the party.
+fn offered(state: &SipState) -> Box<AudioOffer> {
+    let [SipCommand::Reoffer(offer)] = commands(state)[..] else { panic!("{:?}", state.last) };
+    offer.clone()
+}
+
+#[test]
+fn the_far_sides_hold_is_told_by_a_re_invite_that_changes_the_direction_alone() {
+    let before = talking().local.expect("an answer");
+    let (state, _) = order(talking(), LegOrder::Hold(true));
+    let offer = offered(&state);
+    assert_eq!((offer.0.direction, offer.0.session_version), (Direction::SendOnly, before.0.session_version + 1));
+    assert_eq!((&offer.0.codecs, offer.0.rtp), (&before.0.codecs, before.0.rtp));
+    let (state, effects) = event(state, DialogEvent::ReofferAnswered(answer(&offer, &[Codec::Pcmu])));
+    assert!(state.agreed.as_ref().is_some_and(|agreed| agreed.direction == Direction::SendOnly));
+    assert!(!effects.iter().any(|effect| matches!(effect, SipEffect::Report(LegReport::Held { .. }))));
+    let (state, _) = order(state, LegOrder::Hold(true));
+    assert!(commands(&state).is_empty(), "said once");
+    let (state, _) = order(state, LegOrder::Hold(false));
+    let offer = offered(&state);
+    assert_eq!(offer.0.direction, Direction::SendRecv);
+    let (state, _) = event(state, DialogEvent::ReofferAnswered(answer(&offer, &[Codec::Pcmu])));
+    assert!(state.agreed.is_some_and(|agreed| agreed.direction == Direction::SendRecv));
+}
+
+#[test]
+fn a_re_invite_of_ours_that_fails_leaves_the_session_as_it_was() {
+    let before = talking();
+    let (state, _) = order(talking(), LegOrder::Hold(true));
+    let (state, effects) = event(state, DialogEvent::ReofferFailed(488));
+    assert_eq!((&state.local, &state.agreed), (&before.local, &before.agreed));
+    assert!(effects.is_empty() && state.last.is_empty(), "it is not tried again");
+}
+
+#[test]
+fn a_wish_that_changed_while_it_was_told_is_told_next() {
+    let (state, _) = order(talking(), LegOrder::Hold(true));
+    let first = offered(&state);
+    let (state, _) = order(state, LegOrder::Hold(false));
+    assert!(commands(&state).is_empty(), "one at a time");
+    let (state, _) = event(state, DialogEvent::ReofferAnswered(answer(&first, &[Codec::Pcmu])));
+    let second = offered(&state);
+    assert_eq!(second.0.direction, Direction::SendRecv);
+    assert_eq!(second.0.session_version, first.0.session_version + 1);
+}
+
+#[test]
+fn a_hold_that_meets_the_partys_own_offer_follows_what_was_answered() {
+    let (state, _) = order(talking(), LegOrder::Hold(true));
+    let reoffer = DialogEvent::Reoffered { request: 3, offer: Some(Box::new(phone(Direction::SendRecv))) };
+    let (state, _) = event(state, reoffer);
+    let [SipCommand::AnswerReoffer { description, .. }, SipCommand::Reoffer(offer)] = commands(&state)[..] else {
+        panic!("{:?}", state.last)
+    };
+    assert_eq!(description.0.direction, Direction::SendOnly, "the wish holds for the answer too");
+    assert!(offer.0.session_version > description.0.session_version);
+}
+
+#[test]
+fn a_resumed_leg_learns_what_became_of_its_offer() {
+    let (state, _) = order(talking(), LegOrder::Hold(true));
+    let offer = offered(&state);
+    let mut state = state;
+    state.last.clear();
+    let mut known = snapshot(DialogPhase::Confirmed, 9);
+    known.remote = Some(Box::new(AudioOffer(answer(&offer, &[Codec::Pcmu]).0)));
+    let (failed, _) = step(state.clone(), SipInput::Resume(Some(Box::new(known.clone()))));
+    assert!(failed.hold.proposed.is_none() && failed.local != Some(offer.clone()), "it failed meanwhile");
+    known.local = Some(offer.clone());
+    let (answered, _) = step(state.clone(), SipInput::Resume(Some(Box::new(known.clone()))));
+    assert!(answered.hold.told && answered.local == Some(offer));
+    known.offering = true;
+    let (waiting, _) = step(state, SipInput::Resume(Some(Box::new(known))));
+    assert!(waiting.hold.proposed.is_some());
+}
+
+#[test]
+fn an_invite_without_offer_gets_ours_in_a_reliable_response_and_the_prack_brings_the_answer() {
+    let mut state = uas(None);
+    if let Role::Uas(invite) = &mut state.role {
+        invite.reliable = true;
+    }
+    let (state, _) = order(state, LegOrder::Progress { status: 180, early: false });
+    let [SipCommand::Progress { answer: Some(offer), .. }] = commands(&state)[..] else { panic!("{:?}", state.last) };
+    let offer = AudioOffer(offer.0.clone());
+    let mut known = snapshot(DialogPhase::Early { progress: Some(180) }, 9);
+    known.remote = Some(Box::new(AudioOffer(answer(&offer, &[Codec::Pcma]).0)));
+    let (resumed, _) = step(state.clone(), SipInput::Resume(Some(Box::new(known))));
+    assert!(resumed.agreed.is_some(), "it came while the leg was away");
+    let (state, effects) = event(state, DialogEvent::Pracked(answer(&offer, &[Codec::Pcma])));
+    assert!(matches!(effects[..], [SipEffect::Configure { watched: false, .. }]));
+    let (state, _) = order(state, LegOrder::Answer { headers: AppHeaders::default() });
+    let (state, _) = event(state, DialogEvent::Acked { answer: None });
+    assert_eq!(state.phase, SipPhase::Confirmed);
+}
+
+#[test]
+fn a_caller_with_unmet_preconditions_is_answered_in_a_183_at_once() {
+    let mut offer = phone(Direction::SendRecv);
+    offer.0.qos = Some(Qos { local: false, remote: false });
+    let mut state = uas(Some(offer.clone()));
+    if let Role::Uas(invite) = &mut state.role {
+        invite.reliable = true;
+    }
+    let (state, _) = step(state, SipInput::Start);
+    let [SipCommand::Adopt(_), SipCommand::Progress { status: 183, answer: Some(answer), .. }] = commands(&state)[..]
+    else {
+        panic!("{:?}", state.last)
+    };
+    assert_eq!(answer.0.qos, Some(Qos { local: true, remote: false }));
+    offer.0.qos = Some(Qos { local: true, remote: true });
+    let (state, _) = event(state, DialogEvent::Reoffered { request: 2, offer: Some(Box::new(offer)) });
+    let [SipCommand::AnswerReoffer { description, .. }] = commands(&state)[..] else { panic!("{:?}", state.last) };
+    assert_eq!(description.0.qos, Some(Qos { local: true, remote: true }));
+}
+
+#[test]
+fn an_offer_before_the_answer_is_answered_by_itself() {
+    let (state, _) = step(uac(), SipInput::Start);
+    let (state, _) =
+        event(state, DialogEvent::Reoffered { request: 2, offer: Some(Box::new(phone(Direction::SendRecv))) });
+    assert!(matches!(commands(&state)[..], [SipCommand::AnswerReoffer { request: 2, .. }]));
+    let strange = description(4000, &[], Direction::SendRecv);
+    let (state, _) = event(state, DialogEvent::Reoffered { request: 3, offer: Some(Box::new(strange)) });
+    let refused = SipCommand::RejectReoffer { request: 3, status: 488, warning: Some(305) };
+    assert_eq!(commands(&state), [&refused]);
 }
 
 #[test]
@@ -216,7 +357,7 @@ fn an_answer_that_crosses_our_hang_up_changes_nothing() {
 proptest! {
     #[test]
     fn whatever_comes_orders_are_numbered_on_and_it_ends_once(
-        caller in any::<bool>(), inputs in prop::collection::vec(0u8..14, 0..25),
+        caller in any::<bool>(), inputs in prop::collection::vec(0u8..19, 0..25),
     ) {
         let mut state = if caller { uas(Some(phone(Direction::SendRecv))) } else { uac() };
         let (mut numbers, mut ends, mut closes) = (0, 0, 0);
@@ -237,6 +378,11 @@ proptest! {
                 10 => SipInput::Dialog(DialogEvent::Reoffered { request: 1, offer: Some(Box::new(phone(Direction::SendOnly))) }),
                 11 => SipInput::Dialog(DialogEvent::Reoffered { request: 2, offer: None }),
                 12 => SipInput::Dialog(DialogEvent::Ended(Cause::hangup())),
+                13 => SipInput::Order(LegOrder::Hold(true)),
+                14 => SipInput::Order(LegOrder::Hold(false)),
+                15 => SipInput::Dialog(DialogEvent::ReofferAnswered(answer(&local, &[Codec::Pcmu]))),
+                16 => SipInput::Dialog(DialogEvent::ReofferFailed(491)),
+                17 => SipInput::Dialog(DialogEvent::Pracked(answer(&local, &[Codec::Pcmu]))),
                 _ => SipInput::Overdue,
             };
             let resumed = matches!(input, SipInput::Resume(_));
