@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use dashmap::DashMap;
 use tokio::time::Instant;
 
+use crate::call::toll::Tolls;
 use crate::client::ClientSupervisorMsg;
 use crate::client::inputs::Inputs;
 use crate::directory::Directory;
@@ -29,6 +30,8 @@ pub struct Parts {
     pub directory: Directory,
     /// What sockets said and their Clients have not taken.
     pub inputs: Inputs,
+    /// Whose calls by trunks are counted.
+    pub tolls: Tolls,
     /// Makes actors panic, in tests.
     pub faults: Faults,
     /// What does not work at the moment, in words for `/readyz`, by whose trouble it is.
@@ -57,6 +60,7 @@ impl Ctx {
             ledger: Ledger::default(),
             directory: Directory::default(),
             inputs: Inputs::default(),
+            tolls: Tolls::default(),
             faults,
             troubles: DashMap::new(),
             clock: Clock { wall: started, start: Instant::now() },

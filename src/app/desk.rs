@@ -7,7 +7,9 @@ use tandem_actors::control::Reply;
 use tandem_actors::model::ids::SubscriberId;
 use tandem_actors::ports::store::Cdr;
 
-use crate::http::deps::{ApiKey, ApiKeys, Cdrs, HttpDeps, Ladders, StoreUnavailable, Subscribers};
+use crate::config::Config;
+use crate::config::raw::Digest;
+use crate::http::deps::{ApiKey, ApiKeys, Blocks, Cdrs, HttpDeps, Ladders, StoreUnavailable, Subscribers};
 use crate::http::tokens::WallClock;
 use crate::sip::{Credentials, DigestAlgorithm};
 use crate::store::{Ha1Algorithm, Store, StoreError};
@@ -23,15 +25,31 @@ impl Desk {
         Self { store }
     }
 
+    /// Subscribers that were made before an algorithm's hash was kept cannot use it: better said at start than by a phone.
+    pub(super) fn tell_who_lacks_hashes(&self, config: &Config) {
+        let sip = &config.sip;
+        let lists = sip.listeners.iter().map(|listener| &listener.digest).chain([&sip.digest]);
+        let mut offered = lists.chain(sip.digest_by_user.iter().map(|(_, list)| list)).flatten();
+        let lacking = self.store.without_sha512t256(&config.brain.domain);
+        if lacking > 0 && offered.any(|digest| matches!(digest, Digest::Sha512t256 | Digest::Sha512t256Sess)) {
+            tracing::warn!(
+                lacking,
+                "sip.digest offers sha512-256, and subscribers made before its hash was kept cannot answer it: \
+                remove and add them again, or leave another algorithm beside it"
+            );
+        }
+    }
+
     /// All that HTTP asks of others than the brain.
     pub(super) fn deps(
         self: &Arc<Self>,
         subscribers: Arc<dyn Subscribers>,
+        blocks: Arc<dyn Blocks>,
         ladders: Arc<dyn Ladders>,
         metrics: Render,
         wall: WallClock,
     ) -> HttpDeps {
-        HttpDeps { cdrs: self.clone(), subscribers, keys: self.clone(), ladders, metrics, wall }
+        HttpDeps { cdrs: self.clone(), subscribers, blocks, keys: self.clone(), ladders, metrics, wall }
     }
 }
 

@@ -6,6 +6,7 @@
 //!   Tree = inbox + ports + settings; Control = what Http asks of it
 //! ```
 
+mod blocks;
 mod certificates;
 mod desk;
 mod enrolment;
@@ -33,6 +34,7 @@ use crate::rtc::Rtc;
 use crate::sip::SipCore;
 use crate::store::Store;
 use crate::telemetry::Render;
+use blocks::SipBlocks;
 use certificates::Certificates;
 use desk::Desk;
 use enrolment::Enrolment;
@@ -79,10 +81,12 @@ impl App {
         let engine = Engine::start(parts::media(&config), Arc::clone(&brain), ends, Arc::clone(&wake))?;
         let rtc = Rtc::start(Arc::clone(&brain), engine.clone(), control_ends, wake)?;
         let desk = Arc::new(Desk::new(Arc::clone(&store)));
+        desk.tell_who_lacks_hashes(&config);
         let began = (wall(), tokio::time::Instant::now());
         let sip = SipCore::start(parts::sip(&config, &tls, began), Arc::clone(&brain), desk.clone()).await?;
         let ladders = Arc::new(Sight(sip.clone()));
         let seen = sip.clone();
+        let blocks = Arc::new(SipBlocks(sip.blocks()));
         let clients = Clients::new();
         let ports =
             Ports { sip: Arc::new(sip), rtc, media: engine.clone(), client: clients.clone(), store: store.clone() };
@@ -95,7 +99,7 @@ impl App {
             Arc::clone(&control),
             brain,
             clients.clone(),
-            desk.deps(enrolment, ladders, render, wall),
+            desk.deps(enrolment, blocks, ladders, render, wall),
         )
         .await?;
         let certificates_kept = certificates.keep();

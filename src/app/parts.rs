@@ -6,11 +6,12 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::config::meant::Sessions;
+use crate::config::meant::{Abuse, Sessions};
 use crate::config::raw::{Digest, Prack};
 use crate::http::tokens::{ShortKey, TokenKey};
 use crate::http::{HttpConfig, HttpsConfig};
 use crate::media::{MediaConfig, OpusSettings};
+use crate::sip::nuisance::Budget;
 use crate::sip::sight::hep::HepConfig;
 use crate::sip::{
     DigestAlgorithm, DigestOffer, ListenerConfig, Reliability, SessionPolicy, SipConfig, TlsPeer, TrunkConfig,
@@ -84,8 +85,25 @@ pub(super) fn sip(config: &Config, certificates: &Configs, began: (SystemTime, I
             began,
         }),
         session: session_policy(sip.sessions),
+        budget: budget(&sip.abuse),
+        max_cps: config.max_cps,
+        // Two a call, those being set up, and those that ended and wait for their peers' last words.
+        max_dialogs: 4 * config.brain.limits.max_calls as usize + 4096,
         retry_after: u32::try_from(config.brain.limits.retry_after.as_secs()).unwrap_or(u32::MAX),
         ..SipConfig::default()
+    }
+}
+
+fn budget(abuse: &Abuse) -> Budget {
+    let written = &abuse.written;
+    Budget {
+        per_second: written.requests_per_second.into(),
+        burst: written.requests_burst.into(),
+        wrong_passwords: written.wrong_passwords,
+        block: Duration::from_secs(written.block_s),
+        block_most: Duration::from_secs(written.block_most_s),
+        scanners: written.scanners.clone(),
+        never: abuse.never_block.clone(),
     }
 }
 

@@ -141,6 +141,8 @@ pub struct Sip {
     /// Whether a digest may cover the body as well (auth-int). Default: `false`. Why: border controllers and helpful routers
     /// rewrite SDP on the way, and some phones fail over a list.
     pub digest_integrity: bool,
+    /// Against scanners, floods and guessed passwords.
+    pub abuse: Abuse,
     /// Whether callers we do not know may call our users and services. Default: `false`. Why: an open SIP port is scanned
     /// within minutes.
     pub allow_strangers: bool,
@@ -160,9 +162,63 @@ impl Default for Sip {
             digest: vec![Digest::Md5],
             digest_by_user: BTreeMap::new(),
             digest_integrity: false,
+            abuse: Abuse::default(),
             allow_strangers: false,
             session_expires_s: 1800,
             min_se_s: 90,
+        }
+    }
+}
+
+/// `[sip.abuse]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Abuse {
+    /// Requests outside calls that one source (an IPv4 address, an IPv6 /64) may send. Unit: requests a second.
+    /// Default: `500`. Why: an office behind one address sends a few; trunks are not counted.
+    pub requests_per_second: u32,
+    /// How many of them at once. Default: `1000`. Why: all phones of an office register together after a power cut.
+    pub requests_burst: u32,
+    /// Wrong passwords, one a minute forgiven, that block a source. Default: `10`. Why: a phone with an old password asks about
+    /// once a minute; a source that proved a password within the hour is not blocked whole, only the name it gets wrong.
+    pub wrong_passwords: u32,
+    /// How long a source is blocked the first time; each further time twice as long. Unit: seconds. Default: `300`. Why: a
+    /// mistake mends itself, an attack goes elsewhere.
+    pub block_s: u64,
+    /// The longest block. Unit: seconds. Default: `86400`. Why: addresses change hands.
+    pub block_most_s: u64,
+    /// Pieces of a User-Agent, in any case, whose requests are dropped in silence and whose source is blocked. Default:
+    /// `["friendly-scanner", "sipvicious", "sundayddr", "sipcli", "pplsip", "sip-scan", "sivus", "siparmyknife", "smap", "iwar", "vaxsipuseragent"]`.
+    /// Why: what knocks at every open port; add your own guests from the log.
+    pub scanners: Vec<String>,
+    /// Addresses and networks that are never counted and never blocked. Default: `[]`. Why: your own monitoring; trunks are not
+    /// counted anyway.
+    pub never_block: Vec<String>,
+}
+
+impl Default for Abuse {
+    fn default() -> Self {
+        let scanners = [
+            "friendly-scanner",
+            "sipvicious",
+            "sundayddr",
+            "sipcli",
+            "pplsip",
+            "sip-scan",
+            "sivus",
+            "siparmyknife",
+            "smap",
+            "iwar",
+            "vaxsipuseragent",
+        ];
+        Self {
+            requests_per_second: 500,
+            requests_burst: 1000,
+            wrong_passwords: 10,
+            block_s: 300,
+            block_most_s: 86400,
+            scanners: scanners.map(Into::into).into(),
+            never_block: Vec::new(),
         }
     }
 }
@@ -347,6 +403,15 @@ pub struct Hep {
 pub struct Limits {
     /// Calls at once; one more is answered 503 with Retry-After. Default: `2000`. Why: calls that are up stay good.
     pub max_calls: u32,
+    /// Calls from SIP that may begin a second; more are answered 503 with Retry-After; 0 is any. Unit: calls a second. Default: `0`. Why:
+    /// what is too much depends on the machine, and is noticed by itself: when requests wait, new ones are refused.
+    pub max_cps: u32,
+    /// Calls by trunks that one user, phone or app, may have at once; 0 is any. Default: `10`. Why: toll fraud; a stolen password
+    /// then costs little.
+    pub user_trunk_calls: u32,
+    /// Calls by trunks that one user may begin; 0 is any. Unit: calls a minute. Default: `60`. Why: as above; machines that dial
+    /// need more.
+    pub user_trunk_calls_per_minute: u32,
     /// How long a phone rings. Unit: seconds. Default: `60`. Why: the field's habit.
     pub ring_timeout_s: u64,
     /// A call without RTP for this long is ended; 0 never. Unit: seconds. Default: `60`. Why: the other side is gone and did not
@@ -361,7 +426,8 @@ pub struct Limits {
     pub max_duration_s: u64,
     /// Life of a call started by the API without a `ttl`. Unit: seconds. Default: `1800`. Why: the connector API's own default.
     pub connector_ttl_s: u64,
-    /// Retry-After of our 503. Unit: seconds. Default: `5`. Why: long enough to matter, short enough to be noticed by nobody.
+    /// Retry-After of our 503: the least, up to twice as much is said. Unit: seconds. Default: `5`. Why: long enough to matter, short
+    /// enough to be noticed by nobody; spread, so that those refused together do not come back together.
     pub retry_after_s: u64,
     /// Connections an app user may have at once; one login more ends the oldest. Default: `1`. Why: as the SDKs that apps come
     /// from do; more rings every device.
@@ -375,6 +441,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_calls: 2000,
+            max_cps: 0,
+            user_trunk_calls: 10,
+            user_trunk_calls_per_minute: 60,
             ring_timeout_s: 60,
             no_rtp_timeout_s: 60,
             alone_grace_s: 60,
@@ -452,6 +521,9 @@ pub struct RtcToSip {
     /// Prefixes that may be dialled through the trunk, as `["+4930"]`. Default: `[]`, nothing. Why: toll fraud; a stolen
     /// login must not call the whole world.
     pub allow: Vec<String>,
+    /// Prefixes that may not be dialled through a trunk whatever `allow` says. Default: `["+870", "+878", "+881", "+882", "+883",
+    /// "+979", "+1900", "+1976"]`. Why: satellites and premium numbers, which is what toll fraud dials; `00` counts as `+`.
+    pub deny: Vec<String>,
     /// When an inviting app hears "accepted": `"answer"`, or `"early"` to hear ringback and announcements. Default: `"answer"`.
     /// Why: it is the truth.
     pub accept_on: Accept,
@@ -464,6 +536,7 @@ impl Default for RtcToSip {
             numbers: "10[01-99]".into(),
             pstn_trunk: String::new(),
             allow: Vec::new(),
+            deny: ["+870", "+878", "+881", "+882", "+883", "+979", "+1900", "+1976"].map(Into::into).into(),
             accept_on: Accept::Answer,
         }
     }
@@ -566,6 +639,8 @@ pub struct Trunk {
     pub caller_id: String,
     /// Calls at once, both directions; 0 has no limit of its own. Default: `0`. Why: set what you pay for.
     pub max_calls: u32,
+    /// Calls out that may begin; 0 is any. Unit: calls a minute. Default: `0`. Why: some providers close a line that dials too fast.
+    pub calls_per_minute: u32,
     /// How long a call out may ring. Unit: seconds. Default: `60`. Why: the field's habit.
     pub ring_timeout_s: u64,
     /// Whether provisional responses are acknowledged by PRACK (`100rel`, RFC 3262): `"off"` refuses who requires it,
@@ -618,6 +693,7 @@ impl Default for Trunk {
             prefix: String::new(),
             caller_id: "pass".into(),
             max_calls: 0,
+            calls_per_minute: 0,
             ring_timeout_s: 60,
             prack: Prack::Supported,
             session_expires_s: 1800,

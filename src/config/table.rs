@@ -49,6 +49,7 @@ fn sections() -> Vec<(&'static str, &'static str, Table)> {
         ("", "Raw", table::<raw::Raw>()),
         ("[log]", "Log", table::<raw::Log>()),
         ("[sip]", "Sip", table::<raw::Sip>()),
+        ("[sip.abuse]", "Abuse", table::<raw::Abuse>()),
         ("[[sip.listeners]]", "Listener", table::<raw::Listener>()),
         ("[rtp]", "Rtp", table::<raw::Rtp>()),
         ("[rtc]", "Rtc", table::<raw::Rtc>()),
@@ -63,16 +64,17 @@ fn sections() -> Vec<(&'static str, &'static str, Table)> {
     ]
 }
 
-/// Keys of [`raw::Raw`] that are sections of their own.
-fn is_section(key: &Key) -> bool {
-    ["log", "sip", "rtp", "rtc", "http", "hep", "limits", "modes", "services", "trunks"].contains(&key.name.as_str())
+/// Keys that are sections of their own.
+fn is_section(of: &str, key: &Key) -> bool {
+    let of_raw = ["log", "sip", "rtp", "rtc", "http", "hep", "limits", "modes", "services", "trunks"];
+    of == "Raw" && of_raw.contains(&key.name.as_str()) || of == "Sip" && key.name == "abuse"
 }
 
 fn keys() -> Vec<(&'static str, Table, Vec<Key>)> {
     sections()
         .into_iter()
         .map(|(heading, name, defaults)| {
-            let keys = fields(name).into_iter().filter(|key| !(name == "Raw" && is_section(key))).collect();
+            let keys = fields(name).into_iter().filter(|key| !is_section(name, key)).collect();
             (heading, defaults, keys)
         })
         .collect()

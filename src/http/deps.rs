@@ -1,6 +1,6 @@
 //! What the HTTP side asks of others than the brain; `app` wires them to the store and the configuration.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -17,6 +17,8 @@ pub struct HttpDeps {
     pub cdrs: Arc<dyn Cdrs>,
     /// Desk phones and gateways that may register.
     pub subscribers: Arc<dyn Subscribers>,
+    /// Who is blocked by SIP's gate.
+    pub blocks: Arc<dyn Blocks>,
     /// Who may use the REST API.
     pub keys: Arc<dyn ApiKeys>,
     /// What passed on the wire for a call.
@@ -107,6 +109,27 @@ pub enum AddSubscriberError {
     /// See [`StoreUnavailable`].
     #[error(transparent)]
     Unavailable(#[from] StoreUnavailable),
+}
+
+/// Sources whose SIP messages are dropped.
+pub trait Blocks: Send + Sync + 'static {
+    /// All of them, by address.
+    fn list(&self) -> Vec<Block>;
+    /// Lifts one; `false` when there is none.
+    fn lift(&self, address: IpAddr) -> bool;
+}
+
+/// One source that is blocked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// An address, or an IPv6 network.
+    pub source: String,
+    /// One word.
+    pub reason: &'static str,
+    /// How long it lasts yet.
+    pub left: Duration,
+    /// How often it was blocked.
+    pub times: u32,
 }
 
 /// The API keys, as hashes: the keys themselves are nowhere but with their owners.

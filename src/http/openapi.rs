@@ -17,7 +17,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::Shared;
-use super::api::{calls, cdrs, ladder, lists, phone_calls, subscribers, tokens};
+use super::api::{blocks, calls, cdrs, ladder, lists, phone_calls, subscribers, tokens};
 use super::error::ApiError;
 
 /// Swagger UI writes styles into the page; nothing else is let in.
@@ -35,6 +35,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
         lists::calls, calls::hang_up, ladder::of_call, ladder::of_call_id, lists::registrations, lists::trunks, lists::rooms, lists::clients,
         phone_calls::start, phone_calls::state, phone_calls::stop, tokens::issue, cdrs::recent,
         subscribers::list, subscribers::add, subscribers::remove,
+        blocks::list, blocks::lift,
     ),
     tags(
         (name = "phone calls", description = "Call a phone into a room"),

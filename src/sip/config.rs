@@ -45,7 +45,9 @@ pub struct SipConfig {
     pub budget: Budget,
     /// Most dialogs at once; beyond, INVITE gets 503.
     pub max_dialogs: usize,
-    /// Retry-After of 503, seconds.
+    /// Calls that may begin a second; 0: any.
+    pub max_cps: u32,
+    /// Retry-After of 503, seconds: the least; up to twice as much is said.
     pub retry_after: u32,
     /// The collector that sees every message; `None`: nobody.
     pub hep: Option<HepConfig>,
@@ -69,6 +71,7 @@ impl Default for SipConfig {
             timers: Timers::default(),
             budget: Budget::default(),
             max_dialogs: 10_000,
+            max_cps: 0,
             retry_after: 5,
             hep: None,
             session: SessionPolicy::default(),

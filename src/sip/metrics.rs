@@ -18,6 +18,10 @@ const CONNECTIONS: &str = "tandem_sip_connections";
 const CARRIED: &str = "tandem_sip_transport_messages_total";
 const CLOSED: &str = "tandem_sip_connections_closed_total";
 const HANDSHAKES_FAILED: &str = "tandem_sip_handshakes_failed_total";
+const BLOCKED: &str = "tandem_sip_blocks_total";
+const BLOCKS: &str = "tandem_sip_blocked_sources";
+const SHED: &str = "tandem_sip_shed_total";
+const LAG: &str = "tandem_sip_brain_lag_seconds";
 
 const GIVEN_UP: &str = "tandem_sip_requests_given_up_total";
 const TRYING: &str = "tandem_sip_invite_trying_seconds";
@@ -37,7 +41,7 @@ pub fn describe() {
     describe_counter!(RETRANSMISSIONS, "SIP messages that were repeated: `out` by us, `in` by peers");
     describe_counter!(
         AUTH,
-        "Digest outcomes: proved, absent, stale, wrong, mismatch (another request's), forbidden (another's registration), withheld \
+        "Digest outcomes: proved, absent, stale, wrong, distrusted (not looked at: wrong too often), mismatch (another request's), forbidden (another's registration), withheld \
          (a trunk's challenge in a call, not from its address)"
     );
     describe_counter!(FENCED, "Orders not carried out, by reason: fenced, repeated, impossible");
@@ -73,6 +77,10 @@ pub fn describe() {
         "SIP connections that came to nothing, by transport and reason (timeout, closed, protocol, alert, origin, subprotocol, \
          wrong_name, untrusted, expired, bad_certificate, no_certificate, unreachable, connect_timeout, no_name)"
     );
+    describe_counter!(BLOCKED, "Times that a source was blocked, by reason: scanner, wrong_password");
+    describe_gauge!(BLOCKS, "Sources that are blocked now");
+    describe_counter!(SHED, "New requests answered 503, by reason: draining, full, rate, lag");
+    describe_gauge!(LAG, Unit::Seconds, "Age of the oldest request that the brain has not taken, when one more came");
 }
 
 /// A request came (`in`) or went (`out`).
@@ -184,4 +192,24 @@ pub(super) fn connection_closed(transport: Transport, reason: &'static str) {
 /// Why a connection did not come to be.
 pub(super) fn handshake_failed(transport: Transport, reason: &'static str) {
     counter!(HANDSHAKES_FAILED, "transport" => transport.label(), "reason" => reason).increment(1);
+}
+
+/// A source was blocked.
+pub(super) fn blocked(reason: &'static str) {
+    counter!(BLOCKED, "reason" => reason).increment(1);
+}
+
+/// So many are.
+pub(super) fn blocks(count: usize) {
+    gauge!(BLOCKS).set(count as f64);
+}
+
+/// A new request was answered 503.
+pub(super) fn shed(reason: &'static str) {
+    counter!(SHED, "reason" => reason).increment(1);
+}
+
+/// How far the brain is behind.
+pub(super) fn lag(lag: std::time::Duration) {
+    gauge!(LAG).set(lag.as_secs_f64());
 }

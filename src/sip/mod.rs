@@ -5,7 +5,7 @@
 //!   transport (udp, tcp, tls, ws, wss) --octets--> message (parse, validate) --> endpoint ----SipEvent----> Brain
 //!        ^                                                        | transaction (pure machines)
 //!        |                                                        | dialog      (pure records)
-//!        '------------------------- octets -----------------------' digest, nuisance, resolve
+//!        '------------------------- octets -----------------------' digest, nuisance, overload, resolve
 //!                      both ways seen by: sight (ladders of calls, HEP3 export)
 //! ```
 //!
@@ -32,6 +32,7 @@ mod fuzz;
 pub mod message;
 pub mod metrics;
 pub mod nuisance;
+pub mod overload;
 pub mod resolve;
 pub mod sight;
 pub mod transaction;

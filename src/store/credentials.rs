@@ -104,6 +104,12 @@ impl Credentials {
         }
     }
 
+    /// How many subscribers of a realm have no SHA-512-256 hash: made before it was kept.
+    pub(super) fn without_sha512t256(&self, realm: &str) -> usize {
+        let known = self.known();
+        known.ha1.iter().filter(|((of, _), ha1)| of == realm && ha1.sha512t256.is_none()).count()
+    }
+
     pub(super) fn has_api_key(&self, key: &str) -> bool {
         let hash = hash(key);
         // All are compared, whichever matches: the time tells nothing.

@@ -170,6 +170,11 @@ impl Store {
         self.credentials.ha1(subscriber, realm, algorithm)
     }
 
+    /// How many subscribers of a realm cannot prove themselves by SHA-512-256, since they were made before its hash was kept.
+    pub fn without_sha512t256(&self, realm: &str) -> usize {
+        self.credentials.without_sha512t256(realm)
+    }
+
     /// Whether this is a key of ours. From memory, in constant time.
     pub fn has_api_key(&self, key: &str) -> bool {
         self.credentials.has_api_key(key)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::phase::{By, CallCheckpoint, Dialled, Party};
+use super::toll;
 use crate::ctx::Ctx;
 use crate::leg::sip::phase::{Role, SipState};
 use crate::leg::{LegCheckpoint, LegSide};
@@ -43,6 +44,7 @@ pub fn dial(ctx: &Ctx, call: &CallCheckpoint, target: &Target) -> Result<Dialled
             if ctx.ledger.trunks.read(id, |row| row.hopeful()) == Some(false) {
                 return Err(Cause::new(503, Some(38), Blame::Upstream, "the trunk does not answer"));
             }
+            toll::spend(ctx, call, id)?;
             if !trunk::admit(ctx, id, call.call) {
                 return Err(Cause::new(503, Some(34), Blame::Client, "every line of the trunk is in use (max_calls)"));
             }

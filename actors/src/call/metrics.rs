@@ -13,6 +13,10 @@ pub fn describe() {
     describe_gauge!("tandem_calls_active", "Calls that live");
     describe_histogram!("tandem_call_setup_seconds", Unit::Seconds, "From the first message to the answer, by mode");
     describe_counter!("tandem_calls_refused_total", "Calls refused before they began, by reason");
+    describe_counter!(
+        "tandem_toll_refused_total",
+        "Calls by trunks refused by the toll guard, by reason: denied (rtc_to_sip.deny), at_once, rate"
+    );
     describe_counter!("tandem_legs_total", "Legs that ended, by kind and outcome");
     describe_gauge!("tandem_rooms_active", "Rooms with somebody in them");
 }

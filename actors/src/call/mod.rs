@@ -20,6 +20,7 @@ pub mod phase;
 pub(crate) mod release;
 pub mod route;
 pub mod supervisor;
+pub mod toll;
 
 pub use actor::Call;
 pub use phase::CallCheckpoint;

@@ -3,6 +3,7 @@
 use super::dial::{browser_codecs, trunk_codecs};
 use super::phase::{By, CallCheckpoint, CallKind, Invited, Party, Phase};
 use super::route::{self, AppDialled, SipDialled};
+use super::toll;
 use super::{ClientCall, ClientCallKind, InvitedCall};
 use crate::control::{PhoneCall, StartError};
 use crate::ctx::Ctx;
@@ -31,6 +32,7 @@ pub fn incoming(ctx: &Ctx, invite: IncomingInvite) -> NewCall {
         headers: &invite.headers,
     };
     let mut goal = route::from_sip(&ctx.settings, dialled, registered(ctx));
+    toll::watch(&goal);
     let codecs = match &invite.origin {
         SipOrigin::Trunk(trunk) => trunk_codecs(ctx, trunk),
         SipOrigin::Subscriber(_) | SipOrigin::Anonymous => ctx.settings.sip_codecs.clone(),
@@ -72,6 +74,7 @@ pub fn from_client(ctx: &Ctx, client: ClientCall) -> NewCall {
         ClientCallKind::To { to, pstn, display_name, headers, sip_number } => {
             let dialled = AppDialled { to: &to, pstn, sip_number: sip_number.as_deref() };
             new.goal = route::from_app(&ctx.settings, dialled, registered(ctx));
+            toll::watch(&new.goal);
             new.kind = kind(&new.goal, CallKind::RtcToRtc, CallKind::RtcToSip);
             new.from.display = display_name;
             new.headers = headers;
@@ -99,6 +102,7 @@ pub fn from_invitation(ctx: &Ctx, invited: InvitedCall) -> NewCall {
     let chan = if content.chan_id.is_empty() { call.to_string() } else { content.chan_id.clone() };
     let dialled = AppDialled { to: &callee, pstn: content.pstn, sip_number: content.sip_number.as_deref() };
     new.goal = route::from_app(&ctx.settings, dialled, registered(ctx));
+    toll::watch(&new.goal);
     new.kind = kind(&new.goal, CallKind::RtcToRtc, CallKind::RtcToSip);
     let conference = content.conference && !matches!(new.goal, Ok(Target::Service(_)));
     if conference {
@@ -141,6 +145,7 @@ pub fn phone_call(ctx: &Ctx, order: PhoneCall) -> Result<NewCall, StartError> {
         return Err(StartError::NoRoute("modes.rtc_to_sip is off".into()));
     }
     let goal = route::from_connector(&ctx.settings, &order.phone_number, registered(ctx));
+    toll::watch(&goal);
     let target = goal.map_err(|cause| {
         let outside = cause.status == 403 || !route::is_phone_number(&order.phone_number);
         let why = cause.reason.into_owned();

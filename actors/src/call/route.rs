@@ -61,6 +61,9 @@ pub fn from_sip(
         return Ok(Target::Subscriber(subscriber));
     }
     if is_phone_number(number) && allowed(settings, number) {
+        if denied(settings, number) {
+            return Err(Cause::forbidden(DENIED));
+        }
         return match dialled.origin {
             SipOrigin::Subscriber(_) if settings.modes.sip_to_rtc => pstn(settings, number),
             SipOrigin::Subscriber(_) => Err(Cause::forbidden("modes.sip_to_rtc is off")),
@@ -209,6 +212,9 @@ fn pstn_checked(settings: &Settings, number: &str) -> Result<Target, Cause> {
     if !allowed(settings, number) {
         return Err(Cause::forbidden("the number is outside rtc_to_sip.allow"));
     }
+    if denied(settings, number) {
+        return Err(Cause::forbidden(DENIED));
+    }
     pstn(settings, number)
 }
 
@@ -222,6 +228,20 @@ fn pstn(settings: &Settings, number: &str) -> Result<Target, Cause> {
 
 fn allowed(settings: &Settings, number: &str) -> bool {
     settings.rtc_to_sip.allow.iter().any(|prefix| !prefix.is_empty() && number.starts_with(prefix.as_str()))
+}
+
+/// Why a number that is allowed is refused all the same.
+pub(super) const DENIED: &str = "the number is in rtc_to_sip.deny";
+
+/// Whether the deny list has this number, in whichever of the two international forms either is written.
+fn denied(settings: &Settings, number: &str) -> bool {
+    fn international(number: &str) -> Option<&str> {
+        number.strip_prefix('+').or_else(|| number.strip_prefix("00"))
+    }
+    settings.rtc_to_sip.deny.iter().filter(|prefix| !prefix.is_empty()).any(|prefix| {
+        let (plain, abroad) = (number.starts_with(prefix.as_str()), international(number).zip(international(prefix)));
+        plain || abroad.is_some_and(|(number, prefix)| number.starts_with(prefix))
+    })
 }
 
 /// Digits, `*`, `#`, with an optional leading `+`, at most 32: longer is no number plan's.
@@ -267,6 +287,7 @@ mod tests {
                     prefix: "9".into(),
                     caller_id: CallerIdPolicy::Pass,
                     max_calls: None,
+                    calls_per_minute: None,
                     ring_timeout: Duration::from_secs(60),
                 },
             )]),
@@ -355,6 +376,22 @@ mod tests {
         assert_eq!(app(&settings(), "+8613800000000", false, None), Ok(out));
         assert_eq!(app(&settings(), "+4419000000", true, None), Err(403));
         assert_eq!(app(&settings(), "alice", true, None), Err(404));
+    }
+
+    #[test]
+    fn what_is_denied_is_refused_whoever_dials_it_and_however_it_is_written() {
+        let mut open = settings();
+        open.rtc_to_sip.allow = vec!["+".into(), "0".into()];
+        open.rtc_to_sip.deny = vec!["+881".into(), "0190".into()];
+        open.sip_to_rtc.user_prefix = None;
+        for number in ["+8816123", "008816123", "0190123"] {
+            assert_eq!(sip(&open, &subscriber(), number, None), Err(403), "{number}");
+            assert_eq!(app(&open, number, true, None), Err(403), "{number}");
+            assert_eq!(app(&open, "welcome", false, Some(number)), Err(403), "{number}");
+            assert_eq!(from_connector(&open, number, |_| false).map_err(|cause| cause.status), Err(403), "{number}");
+        }
+        assert_eq!(sip(&open, &subscriber(), "+8613800000000", None).map(|_| ()), Ok(()));
+        assert_eq!(sip(&open, &subscriber(), "0881", None).map(|_| ()), Ok(()), "a number of the neighbourhood");
     }
 
     #[test]

@@ -27,6 +27,8 @@ const KEEP_HISTORY: Duration = Duration::from_secs(600);
 pub struct CallSupervisor {
     /// INVITEs that the core delivered again while its event about them was on the way.
     delivered: HashSet<DialogId>,
+    /// What the SIP core was told last: `limits.max_calls` live.
+    full: bool,
 }
 
 impl Supervise for CallSupervisor {
@@ -54,6 +56,9 @@ impl Supervise for CallSupervisor {
     /// The histories whose call ended, and the INVITEs that came, under an earlier incarnation.
     fn prepare(keeper: &mut Keeper<Self>) {
         let _ = keeper.me.cast(CallSupervisorMsg::CatchUp.into());
+        // The core may have been told otherwise by an earlier incarnation.
+        keeper.own.full = !keeper.is_full();
+        keeper.show_load();
         for call in keeper.ctx.ledger.phone_calls.keys() {
             if !keeper.ctx.ledger.calls.contains(&call) {
                 keeper.forget_history_later(call);
@@ -127,7 +132,7 @@ impl Supervise for CallSupervisor {
     }
 
     fn ended(keeper: &mut Keeper<Self>, call: CallId) {
-        metrics::active(keeper.ctx.ledger.calls.len());
+        keeper.show_load();
         if keeper.ctx.ledger.phone_calls.contains(&call) {
             keeper.forget_history_later(call);
         }
@@ -146,11 +151,25 @@ impl Keeper<CallSupervisor> {
             metrics::refused("draining");
             return Err(Cause::unavailable("the switch is about to stop"));
         }
-        if self.ctx.ledger.calls.len() >= self.ctx.settings.limits.max_calls as usize {
+        if self.is_full() {
             metrics::refused("full");
             return Err(Cause::unavailable("limits.max_calls is reached"));
         }
         Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.ctx.ledger.calls.len() >= self.ctx.settings.limits.max_calls as usize
+    }
+
+    /// How many calls live, for the metrics; whether as many as may, for the SIP core.
+    fn show_load(&mut self) {
+        metrics::active(self.ctx.ledger.calls.len());
+        let full = self.is_full();
+        if self.own.full != full {
+            self.own.full = full;
+            self.ctx.ports.sip.set_full(full);
+        }
     }
 
     async fn incoming(&mut self, invite: IncomingInvite) -> Result<(), ActorProcessingErr> {
@@ -190,7 +209,7 @@ impl Keeper<CallSupervisor> {
             self.ctx.ledger.legs.insert(leg.leg, leg);
         }
         if self.ctx.ledger.calls.insert(id, call) {
-            metrics::active(self.ctx.ledger.calls.len());
+            self.show_load();
             self.spawn(id).await?;
         }
         Ok(())

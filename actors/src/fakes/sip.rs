@@ -80,6 +80,7 @@ pub struct FakeSip {
     core: Mutex<Core>,
     trunks_fail: AtomicBool,
     draining: AtomicBool,
+    full: AtomicBool,
     withholds_acks: AtomicBool,
     hearing: Mutex<Hearing>,
 }
@@ -98,6 +99,7 @@ impl FakeSip {
             core: Mutex::default(),
             trunks_fail: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            full: AtomicBool::new(false),
             withholds_acks: AtomicBool::new(false),
             hearing: Mutex::new(Hearing::Well),
         }
@@ -328,6 +330,10 @@ impl FakeSip {
         *lock(&self.hearing) = Hearing::Gone(why.map(str::to_owned));
     }
 
+    /// Whether it was told that `limits.max_calls` calls live.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
     /// Whether the core refuses new calls.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
@@ -489,6 +495,10 @@ impl SipPort for FakeSip {
 
     fn set_draining(&self, draining: bool) {
         self.draining.store(draining, Ordering::Relaxed);
+    }
+
+    fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
     }
 
     fn listeners(&self) -> Vec<ListenerId> {

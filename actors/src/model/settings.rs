@@ -77,6 +77,8 @@ pub struct RtcToSip {
     pub pstn_trunk: Option<TrunkId>,
     /// Prefixes that may be dialled through the trunk (toll fraud: nothing else is). `+86` allows `+8613…`.
     pub allow: Vec<String>,
+    /// Prefixes that may not, whatever `allow` says; `00` in a number counts as `+`.
+    pub deny: Vec<String>,
     /// When an inviting client hears "accepted".
     pub accept_on: AcceptOn,
 }
@@ -135,6 +137,8 @@ pub struct Trunk {
     pub caller_id: CallerIdPolicy,
     /// Calls at once, both directions; `None`: no limit of its own.
     pub max_calls: Option<u32>,
+    /// Calls out that may begin a minute; `None`: any.
+    pub calls_per_minute: Option<u32>,
     /// How long a call out may ring.
     pub ring_timeout: Duration,
 }
@@ -167,6 +171,10 @@ pub enum CallerIdPolicy {
 pub struct Limits {
     /// Calls at once; beyond: 503 with Retry-After.
     pub max_calls: u32,
+    /// Calls by trunks that one user may have at once; `None`: any.
+    pub user_trunk_calls: Option<u32>,
+    /// Calls by trunks that one user may begin a minute; `None`: any.
+    pub user_trunk_calls_per_minute: Option<u32>,
     /// How long a subscriber's phones ring.
     pub ring_timeout: Duration,
     /// No RTP for this long ends the call; `None` never.
@@ -189,6 +197,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_calls: 2000,
+            user_trunk_calls: Some(10),
+            user_trunk_calls_per_minute: Some(60),
             ring_timeout: Duration::from_secs(60),
             no_rtp_timeout: Some(Duration::from_secs(60)),
             alone_grace: Duration::from_secs(60),

@@ -45,6 +45,9 @@ pub trait SipPort: Send + Sync + 'static {
     fn belong(&self, _dialog: DialogId, _call: CallId) {}
     /// While draining, new INVITEs and OPTIONS get 503 with Retry-After from the core itself.
     fn set_draining(&self, draining: bool);
+    /// While as many calls live as may (`limits.max_calls`), new INVITEs and OPTIONS get the same, before they cost the brain
+    /// anything.
+    fn set_full(&self, full: bool);
     /// Our listeners, in order of configuration.
     fn listeners(&self) -> Vec<ListenerId>;
     /// Makes sure that a listener hears: `true` when its socket or task was gone and it was opened again, on the same address;

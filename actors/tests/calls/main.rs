@@ -9,6 +9,7 @@ mod redelivery;
 mod rooms;
 mod rtc_to_sip;
 mod sip_to_rtc;
+mod tolls;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -108,6 +109,7 @@ fn settings() -> Settings {
                 prefix: String::new(),
                 caller_id: CallerIdPolicy::Fixed("+8621".into()),
                 max_calls: Some(1),
+                calls_per_minute: None,
                 ring_timeout: Duration::from_secs(30),
             },
         )]),

@@ -25,6 +25,7 @@ fn settings(register: bool) -> Settings {
         prefix: String::new(),
         caller_id: CallerIdPolicy::Pass,
         max_calls: Some(2),
+        calls_per_minute: None,
         ring_timeout: S(60),
     };
     Settings { trunks: BTreeMap::from([(acme(), trunk)]), ..Settings::default() }

@@ -46,6 +46,8 @@ pub struct Config {
     pub log: Log,
     /// How long a drain waits for calls to end.
     pub drain: Duration,
+    /// Calls that may begin a second; 0: any.
+    pub max_cps: u32,
 }
 
 /// SIP as the adapter needs it.
@@ -63,10 +65,21 @@ pub struct Sip {
     pub digest_by_user: Vec<(NumberRules, Vec<Digest>)>,
     /// Whether auth-int is offered.
     pub digest_integrity: bool,
+    /// Against scanners, floods and guessed passwords.
+    pub abuse: Abuse,
     /// Whether unknown callers are admitted.
     pub allow_strangers: bool,
     /// How long sessions with others than trunks last.
     pub sessions: Sessions,
+}
+
+/// Against scanners, floods and guessed passwords.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abuse {
+    /// As written and checked: rates, counts, scanners.
+    pub written: raw::Abuse,
+    /// Never counted, never blocked.
+    pub never_block: Vec<Net>,
 }
 
 /// One SIP listener.
@@ -259,6 +272,7 @@ pub(super) fn resolve(raw: Raw, file: &Path, places: &Places) -> Result<Config, 
         hep,
         log: Log { format: raw.log.format, filter: raw.log.filter },
         drain: Duration::from_secs(raw.limits.drain_s),
+        max_cps: raw.limits.max_cps,
         brain: Settings {
             modes,
             domain: raw.domain,
@@ -327,6 +341,8 @@ fn limits(check: &mut Checker<'_>, raw: &raw::Limits) -> Limits {
     }
     Limits {
         max_calls: raw.max_calls,
+        user_trunk_calls: (raw.user_trunk_calls != 0).then_some(raw.user_trunk_calls),
+        user_trunk_calls_per_minute: (raw.user_trunk_calls_per_minute != 0).then_some(raw.user_trunk_calls_per_minute),
         ring_timeout: Duration::from_secs(raw.ring_timeout_s),
         no_rtp_timeout: seconds(raw.no_rtp_timeout_s),
         alone_grace: Duration::from_secs(raw.alone_grace_s),

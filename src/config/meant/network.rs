@@ -11,7 +11,7 @@ use tandem_actors::model::settings::NumberRules;
 use super::super::problem::nearest;
 use super::super::raw::{self, Raw, Secret};
 use super::check::Checker;
-use super::{Hep, Http, Listener, Media, Sessions, Sip, TrunkAccess, TrunkTls};
+use super::{Abuse, Hep, Http, Listener, Media, Sessions, Sip, TrunkAccess, TrunkTls};
 use tandem_actors::model::net::Net;
 
 pub(super) fn media(check: &mut Checker<'_>, raw: &Raw) -> Media {
@@ -177,9 +177,32 @@ pub(super) fn sip(check: &mut Checker<'_>, raw: &Raw, local_net: &[Net], folder:
         digest: raw.sip.digest.clone(),
         digest_by_user,
         digest_integrity: raw.sip.digest_integrity,
+        abuse: abuse(check, &raw.sip.abuse),
         allow_strangers: raw.sip.allow_strangers,
         sessions: sessions(check, "sip.", raw.sip.session_expires_s, raw.sip.min_se_s),
     }
+}
+
+fn abuse(check: &mut Checker<'_>, raw: &raw::Abuse) -> Abuse {
+    for (key, count, most) in [
+        ("requests_per_second", raw.requests_per_second, 100_000),
+        ("requests_burst", raw.requests_burst, 1_000_000),
+        ("wrong_passwords", raw.wrong_passwords, 1000),
+    ] {
+        if !(1..=most).contains(&count) {
+            check.wrong(format!("sip.abuse.{key}"), format!("{count}"), format!("write 1 to {most}"));
+        }
+    }
+    check.seconds("sip.abuse.block_s", raw.block_s, 1);
+    check.seconds("sip.abuse.block_most_s", raw.block_most_s, 1);
+    for (n, scanner) in raw.scanners.iter().enumerate() {
+        if scanner.trim().len() < 3 {
+            let what = format!("\"{scanner}\" is in the name of many a phone");
+            check.wrong(format!("sip.abuse.scanners[{n}]"), what, "write more of the scanner's name");
+        }
+    }
+    let never_block = check.nets("sip.abuse.never_block", &raw.never_block);
+    Abuse { written: raw.clone(), never_block }
 }
 
 /// A host name or an address, without a port.

@@ -177,6 +177,7 @@ pub(super) fn trunks(
                 number => CallerIdPolicy::Fixed(number.into()),
             },
             max_calls: (trunk.max_calls != 0).then_some(trunk.max_calls),
+            calls_per_minute: (trunk.calls_per_minute != 0).then_some(trunk.calls_per_minute),
             ring_timeout: Duration::from_secs(trunk.ring_timeout_s),
         };
         trunks.insert(id, settings);
@@ -189,16 +190,19 @@ pub(super) fn trunks(
     if !written.pstn_trunk.is_empty() {
         known_trunk(check, "modes.rtc_to_sip.pstn_trunk", &written.pstn_trunk, raw);
     }
-    for (n, prefix) in written.allow.iter().enumerate() {
-        if prefix.is_empty() || !prefix.trim_start_matches('+').bytes().all(|b| b.is_ascii_digit()) {
-            let key = format!("modes.rtc_to_sip.allow[{n}]");
-            check.wrong(key, format!("\"{prefix}\" is no prefix of a number"), "write digits, as \"+4930\"");
+    for (list, prefixes) in [("allow", &written.allow), ("deny", &written.deny)] {
+        for (n, prefix) in prefixes.iter().enumerate() {
+            if prefix.is_empty() || !prefix.trim_start_matches('+').bytes().all(|b| b.is_ascii_digit()) {
+                let key = format!("modes.rtc_to_sip.{list}[{n}]");
+                check.wrong(key, format!("\"{prefix}\" is no prefix of a number"), "write digits, as \"+4930\"");
+            }
         }
     }
     let rtc_to_sip = RtcToSip {
         numbers,
         pstn_trunk: TrunkId::new(&written.pstn_trunk).ok(),
         allow: written.allow.clone(),
+        deny: written.deny.clone(),
         accept_on: written.accept_on.into(),
     };
     (trunks, rtc_to_sip)

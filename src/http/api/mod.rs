@@ -7,6 +7,7 @@ use axum::{Router, middleware, routing};
 use super::error::no_such_method;
 use super::{Shared, auth};
 
+pub(super) mod blocks;
 pub(super) mod calls;
 pub(super) mod cdrs;
 mod draw;
@@ -48,6 +49,8 @@ routes! {
     "/api/v1/cdrs": get cdrs::recent;
     "/api/v1/subscribers": get subscribers::list, post subscribers::add;
     "/api/v1/subscribers/{id}": delete subscribers::remove;
+    "/api/v1/blocks": get blocks::list;
+    "/api/v1/blocks/{address}": delete blocks::lift;
 }
 
 /// The routes, behind the key.

@@ -29,7 +29,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::deps::{
-    AddSubscriberError, ApiKey, ApiKeys, Cdrs, LadderStep, Ladders, NewSubscriber, StoreUnavailable, Subscribers,
+    AddSubscriberError, ApiKey, ApiKeys, Block, Blocks, Cdrs, LadderStep, Ladders, NewSubscriber, StoreUnavailable,
+    Subscribers,
 };
 use super::*;
 
@@ -151,6 +152,21 @@ impl Brain for Ear {
     }
 }
 
+/// 192.0.2.7 is blocked until somebody lifts it.
+#[derive(Default)]
+struct OneBlock(std::sync::atomic::AtomicBool);
+
+impl Blocks for OneBlock {
+    fn list(&self) -> Vec<Block> {
+        let lifted = self.0.load(std::sync::atomic::Ordering::Relaxed);
+        let block = Block { source: "192.0.2.7".into(), reason: "scanner", left: Duration::from_secs(90), times: 2 };
+        if lifted { Vec::new() } else { vec![block] }
+    }
+    fn lift(&self, address: std::net::IpAddr) -> bool {
+        address.to_string() == "192.0.2.7" && !self.0.swap(true, std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
 #[derive(Default)]
 struct Book(Mutex<BTreeSet<SubscriberId>>);
 
@@ -212,6 +228,7 @@ async fn stand_with(https: Option<HttpsConfig>) -> Stand {
     let deps = HttpDeps {
         cdrs: Arc::new(LockedStore),
         subscribers: Arc::new(Book::default()),
+        blocks: Arc::new(OneBlock::default()),
         keys: Arc::new(OneKey),
         ladders: Arc::new(Wire),
         metrics: Arc::new(|| "tandem_calls 1\n".into()),

@@ -89,6 +89,7 @@ async fn a_taken_address_is_named_with_its_remedy() {
     let deps = HttpDeps {
         cdrs: Arc::new(LockedStore),
         subscribers: Arc::new(Book::default()),
+        blocks: Arc::new(OneBlock::default()),
         keys: Arc::new(OneKey),
         ladders: Arc::new(Wire),
         metrics: Arc::new(String::new),

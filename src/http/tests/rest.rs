@@ -156,3 +156,15 @@ async fn records_are_read_within_limits_and_a_locked_store_is_said() {
     let (status, body) = stand.ask("GET", "/api/v1/cdrs?limit=13", None).await;
     assert_eq!((status, body["error"]["message"].as_str()), (503, Some("the database is locked")));
 }
+
+#[tokio::test]
+async fn blocked_sources_are_listed_and_lifted() {
+    let stand = stand().await;
+    let (status, body) = stand.ask("GET", "/api/v1/blocks", None).await;
+    let block = json!({"source": "192.0.2.7", "reason": "scanner", "seconds_left": 90, "times": 2});
+    assert_eq!((status, &body["blocks"][0]), (200, &block));
+    assert_eq!(stand.ask("DELETE", "/api/v1/blocks/nonsense", None).await.0, 404);
+    assert_eq!(stand.ask("DELETE", "/api/v1/blocks/192.0.2.7", None).await.0, 204);
+    assert_eq!(stand.ask("DELETE", "/api/v1/blocks/192.0.2.7", None).await.0, 404);
+    assert_eq!(stand.ask("GET", "/api/v1/blocks", None).await.1["blocks"], json!([]));
+}

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::super::message::uri::{Uri, unescape};
 use super::super::message::view::AuthView;
 use super::super::message::write::quoted;
+use super::super::nuisance::Source;
 use super::{Asked, Counted, Credentials, DigestOffer, Qop, hex, response};
 
 /// How long a nonce is good for.
@@ -67,7 +68,7 @@ pub struct Terms<'a> {
 pub enum Verdict {
     /// The user named knows the password.
     Proved,
-    /// The digest is right, but the nonce is too old or was used: challenge again with `stale=true`.
+    /// The nonce is old, was used, was sent to somebody else, or is not ours: challenge again with `stale=true` (RFC 7616 §3.3).
     Stale,
     /// There is no answer to a challenge of ours.
     Absent,
@@ -82,15 +83,17 @@ pub enum Verdict {
 pub struct Judgement {
     /// What is proved.
     pub verdict: Verdict,
-    /// The user named, where one is.
+    /// The user named, where the form is right.
     pub user: Option<String>,
+    /// Whether there is such a user.
+    pub exists: bool,
     /// The Authentication-Info of a success (RFC 7616 §3.5), where the client's form of digest has one.
     pub info: Option<String>,
 }
 
 impl From<Verdict> for Judgement {
     fn from(verdict: Verdict) -> Self {
-        Self { verdict, user: None, info: None }
+        Self { verdict, user: None, exists: false, info: None }
     }
 }
 
@@ -101,8 +104,8 @@ impl Guard {
     }
 
     /// WWW-Authenticate values, one an algorithm, in order of preference (RFC 8760 §2.3).
-    pub fn challenges(&self, terms: Terms<'_>, stale: bool, now: Instant) -> Vec<String> {
-        let nonce = self.nonce(now);
+    pub fn challenges(&self, terms: Terms<'_>, to: Source, stale: bool, now: Instant) -> Vec<String> {
+        let nonce = self.nonce(to, now);
         let stale = if stale { ",stale=true" } else { "" };
         let qop = if terms.integrity { "auth,auth-int" } else { "auth" };
         let realm = quoted(&self.realm);
@@ -112,23 +115,24 @@ impl Guard {
         terms.offers.iter().map(challenge).collect()
     }
 
-    fn nonce(&self, now: Instant) -> String {
+    fn nonce(&self, to: Source, now: Instant) -> String {
         let stamp = format!("{:012x}{:08x}", now.duration_since(self.began).as_millis(), rand::random::<u32>());
-        let seal = self.seal(&stamp);
+        let seal = self.seal(&stamp, to);
         stamp + &seal
     }
 
-    fn seal(&self, stamp: &str) -> String {
+    fn seal(&self, stamp: &str, to: Source) -> String {
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) else { return String::new() };
         mac.update(stamp.as_bytes());
         mac.update(self.realm.as_bytes());
+        mac.update(to.to_string().as_bytes());
         hex(mac.finalize().into_bytes().get(..16).unwrap_or_default())
     }
 
-    /// When a nonce of ours expires; `None` when it is not of ours.
-    fn expiry(&self, nonce: &str) -> Option<Instant> {
+    /// When a nonce of ours expires; `None` when it is not of ours, or was sent to another source.
+    fn expiry(&self, nonce: &str, from: Source) -> Option<Instant> {
         let (stamp, seal) = nonce.split_at_checked(20)?;
-        let ours = self.seal(stamp);
+        let ours = self.seal(stamp, from);
         if !bool::from(ours.as_bytes().ct_eq(seal.as_bytes())) {
             return None;
         }
@@ -136,10 +140,12 @@ impl Guard {
         self.began.checked_add(Duration::from_millis(millis) + NONCE_LIFETIME)
     }
 
-    /// Judges an Authorization value.
+    /// Judges an Authorization value. The nonce is looked at first: a password is not even tried with one that is not ours, is
+    /// old, or was sent elsewhere, so each guess takes a round trip to where its source really is.
     pub fn judge(
         &mut self,
         value: &[u8],
+        from: Source,
         asked: Asked<'_>,
         terms: Terms<'_>,
         credentials: &dyn Credentials,
@@ -147,16 +153,18 @@ impl Guard {
     ) -> Judgement {
         let Some(auth) = AuthView::parse(value) else { return Verdict::Absent.into() };
         let user = auth.text("username");
-        let of = |verdict| Judgement { verdict, user: user.clone(), info: None };
+        let of = |verdict| Judgement { verdict, user: user.clone(), exists: false, info: None };
         if auth.text("realm").is_some_and(|realm| realm != self.realm) {
             // An answer to somebody else's challenge, left in by a client that talks to several servers.
             return Verdict::Absent.into();
         }
         let offer = DigestOffer::of(auth.text("algorithm").as_deref()).filter(|offer| terms.offers.contains(offer));
         let digest = auth.scheme.eq_ignore_ascii_case(b"Digest");
-        let (Some(offer), true) = (offer, digest) else { return of(Verdict::Wrong) };
+        let (Some(offer), true) = (offer, digest) else { return Verdict::Wrong.into() };
         let fields = (&user, auth.text("realm"), auth.text("nonce"), auth.text("response"), auth.get("uri"));
-        let (Some(name), Some(_), Some(nonce), Some(answer), Some(uri)) = fields else { return of(Verdict::Wrong) };
+        let (Some(name), Some(_), Some(nonce), Some(answer), Some(uri)) = fields else {
+            return Verdict::Wrong.into();
+        };
         let (qop, nc, cnonce) = (auth.text("qop"), auth.text("nc"), auth.text("cnonce"));
         let counted = match (qop.as_deref(), &nc, &cnonce) {
             (None, _, _) if !offer.session => None,
@@ -166,7 +174,10 @@ impl Guard {
             (Some(qop), Some(nc), Some(cnonce)) if terms.integrity && qop.eq_ignore_ascii_case("auth-int") => {
                 Some(Counted { nc, cnonce, qop: Qop::AuthInt })
             }
-            _ => return of(Verdict::Wrong),
+            _ => return Verdict::Wrong.into(),
+        };
+        let Some(expires) = self.expiry(&nonce, from).filter(|expires| now < *expires) else {
+            return of(Verdict::Stale);
         };
         // An unknown user costs the same hashing as a known one.
         let known = credentials.ha1(name, &self.realm, offer.algorithm);
@@ -175,7 +186,7 @@ impl Guard {
         let right = response(offer, ha1, &nonce, counted, Asked { uri: &uri, ..asked });
         let same = bool::from(right.as_bytes().ct_eq(answer.to_ascii_lowercase().as_bytes()));
         if known.is_none() || !same {
-            return of(Verdict::Wrong);
+            return Judgement { exists: known.is_some(), ..of(Verdict::Wrong) };
         }
         if !same_target(&uri, asked.uri) {
             return of(Verdict::Mismatch);
@@ -186,14 +197,13 @@ impl Guard {
             Some(_) => None,
             None => Some(1),
         };
-        let (Some(count), Some(expires)) = (count, self.expiry(&nonce)) else { return of(Verdict::Stale) };
-        if now >= expires || !self.take(&nonce, count, expires, now) {
+        if !count.is_some_and(|count| self.take(&nonce, count, expires, now)) {
             return of(Verdict::Stale);
         }
         let info = counted.map(|counted| {
             let rspauth = response(offer, ha1, &nonce, Some(counted), Asked { method: b"", uri: &uri, body: b"" });
             let next = if expires - now < NONCE_LIFETIME / 2 {
-                format!(",nextnonce=\"{}\"", self.nonce(now))
+                format!(",nextnonce=\"{}\"", self.nonce(from, now))
             } else {
                 String::new()
             };
@@ -204,7 +214,7 @@ impl Guard {
                 counted.qop.name()
             )
         });
-        Judgement { info, ..of(Verdict::Proved) }
+        Judgement { exists: true, info, ..of(Verdict::Proved) }
     }
 
     /// Whether this count of a nonce is new.
@@ -266,13 +276,17 @@ mod tests {
     const TERMS: Terms<'static> = Terms { offers: &ALL, integrity: false };
     const REGISTER: Asked<'static> = Asked { method: b"REGISTER", uri: b"sip:example.com", body: b"" };
 
+    fn from(host: u8) -> Source {
+        std::net::IpAddr::from([192, 0, 2, host]).into()
+    }
+
     fn guard(now: Instant) -> Guard {
         Guard::new("example.com".into(), now)
     }
 
     /// The answer of a client with this password to the challenges of these terms.
     fn answered(guard: &Guard, terms: Terms<'_>, asked: Asked<'_>, password: &str, now: Instant) -> String {
-        let challenges = guard.challenges(terms, false, now);
+        let challenges = guard.challenges(terms, from(1), false, now);
         let account = Account { user: "bob".into(), password: password.into(), realm: None };
         let values = challenges.iter().map(String::as_bytes);
         let answer = answers(values, &account, asked, &[], "c").into_iter().next().expect("an answer");
@@ -280,7 +294,7 @@ mod tests {
     }
 
     fn verdict(guard: &mut Guard, value: &str, asked: Asked<'_>, now: Instant) -> Verdict {
-        guard.judge(value.as_bytes(), asked, TERMS, &Bob, now).verdict
+        guard.judge(value.as_bytes(), from(1), asked, TERMS, &Bob, now).verdict
     }
 
     #[tokio::test(start_paused = true)]
@@ -302,12 +316,12 @@ mod tests {
             let terms = Terms { offers: &[offer], integrity: false };
             let value = answered(&guard, terms, asked, "zanzibar", now);
             assert!(value.contains(&format!("algorithm={},", offer.name())), "{value}");
-            let mut judge = |value: &str| guard.judge(value.as_bytes(), asked, terms, &Bob, now).verdict;
+            let mut judge = |value: &str| guard.judge(value.as_bytes(), from(1), asked, terms, &Bob, now).verdict;
             assert_eq!(judge(&value), Verdict::Proved, "{}", offer.name());
             // RFC 8760 §2.3: what was not offered is not accepted, a weaker one least of all.
             assert_eq!(judge(&value.replace(offer.name(), "MD4")), Verdict::Wrong);
             let wrong = answered(&guard, terms, asked, "sesame", now);
-            assert_eq!(guard.judge(wrong.as_bytes(), asked, terms, &Bob, now).verdict, Verdict::Wrong);
+            assert_eq!(guard.judge(wrong.as_bytes(), from(1), asked, terms, &Bob, now).verdict, Verdict::Wrong);
         }
     }
 
@@ -317,15 +331,15 @@ mod tests {
         let mut guard = guard(now);
         let asked = Asked { method: b"INVITE", uri: b"sip:200@example.com", body: b"v=0" };
         let terms = Terms { offers: &ALL[1..2], integrity: true };
-        let challenge = guard.challenges(terms, false, now).concat().replace("auth,auth-int", "auth-int");
+        let challenge = guard.challenges(terms, from(1), false, now).concat().replace("auth,auth-int", "auth-int");
         let account = Account { user: "bob".into(), password: "zanzibar".into(), realm: None };
         let made = answers([challenge.as_bytes()].into_iter(), &account, asked, &[], "c");
         let value = made.first().expect("an answer").value.as_bytes();
         let changed = Asked { body: b"v=1", ..asked };
-        assert_eq!(guard.judge(value, changed, terms, &Bob, now).verdict, Verdict::Wrong);
+        assert_eq!(guard.judge(value, from(1), changed, terms, &Bob, now).verdict, Verdict::Wrong);
         let plain = Terms { integrity: false, ..terms };
-        assert_eq!(guard.judge(value, asked, plain, &Bob, now).verdict, Verdict::Wrong);
-        assert_eq!(guard.judge(value, asked, terms, &Bob, now).verdict, Verdict::Proved);
+        assert_eq!(guard.judge(value, from(1), asked, plain, &Bob, now).verdict, Verdict::Wrong);
+        assert_eq!(guard.judge(value, from(1), asked, terms, &Bob, now).verdict, Verdict::Proved);
     }
 
     #[tokio::test(start_paused = true)]
@@ -344,12 +358,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_nonce_of_an_earlier_run_is_stale_for_who_knows_the_password() {
+    async fn a_password_is_tried_only_with_a_fresh_nonce_that_was_sent_to_who_tries() {
+        let now = Instant::now();
+        let mut guard = guard(now);
+        let wrong = answered(&guard, TERMS, REGISTER, "sesame", now);
+        let right = answered(&guard, TERMS, REGISTER, "zanzibar", now);
+        for value in [&wrong, &right] {
+            let judged = guard.judge(value.as_bytes(), from(2), REGISTER, TERMS, &Bob, now);
+            assert_eq!(judged.verdict, Verdict::Stale, "nothing is told to who was not asked");
+            let made_up = value.replace("nonce=\"0", "nonce=\"1");
+            assert_eq!(verdict(&mut guard, &made_up, REGISTER, now), Verdict::Stale);
+        }
+        let judged = guard.judge(wrong.as_bytes(), from(1), REGISTER, TERMS, &Bob, now);
+        assert_eq!((judged.verdict, judged.exists), (Verdict::Wrong, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_nonce_of_an_earlier_run_is_stale() {
         let now = Instant::now();
         let (earlier, mut guard) = (guard(now), guard(now));
         let value = answered(&earlier, TERMS, REGISTER, "zanzibar", now);
         assert_eq!(verdict(&mut guard, &value, REGISTER, now), Verdict::Stale);
-        assert!(guard.challenges(TERMS, true, now).iter().all(|challenge| challenge.ends_with(",stale=true")));
+        assert!(guard.challenges(TERMS, from(1), true, now).iter().all(|challenge| challenge.ends_with(",stale=true")));
     }
 
     #[tokio::test(start_paused = true)]
@@ -378,7 +408,7 @@ mod tests {
         let mut guard = guard(now);
         let value = answered(&guard, TERMS, REGISTER, "zanzibar", now);
         let late = now + NONCE_LIFETIME * 2 / 3;
-        let judged = guard.judge(value.as_bytes(), REGISTER, TERMS, &Bob, late);
+        let judged = guard.judge(value.as_bytes(), from(1), REGISTER, TERMS, &Bob, late);
         let info = judged.info.expect("an Authentication-Info");
         let nonce = AuthView::parse(value.as_bytes()).and_then(|auth| auth.text("nonce")).expect("a nonce");
         let ha1 = DigestAlgorithm::Md5.ha1("bob", "example.com", "zanzibar");

@@ -42,18 +42,23 @@ impl Core {
         let terms = Terms { offers: &offers, integrity: self.config.integrity };
         let Kind::Request { token, uri, .. } = request.kind() else { return None };
         let asked = Asked { method: token, uri, body: request.body() };
+        let ip = flow.remote.ip();
         let mut judged = super::super::digest::Judgement::from(Verdict::Absent);
         for header in request.all(HeaderName::Authorization) {
             let value = request.value(header);
-            judged = self.guard.judge(&value, asked, terms, self.credentials.as_ref(), now);
+            judged = self.guard.judge(&value, ip.into(), asked, terms, self.credentials.as_ref(), now);
             if judged.verdict != Verdict::Absent {
                 break;
             }
         }
         let subscriber = judged.user.as_deref().and_then(|user| SubscriberId::new(user).ok());
+        // Looked at and thrown away, so that it takes as long as any other.
+        let distrusted = judged.user.as_deref().is_some_and(|user| self.gate.distrusts(ip, user, now));
         match (judged.verdict, subscriber) {
+            (Verdict::Proved | Verdict::Wrong | Verdict::Mismatch, _) if distrusted => metrics::auth("distrusted"),
             (Verdict::Proved, Some(subscriber)) => {
                 metrics::auth("proved");
+                self.gate.proved(ip, subscriber.as_str(), now);
                 return Some(Caller::Proved(Proved { subscriber, info: judged.info }));
             }
             (Verdict::Absent, _) if self.config.anonymous && !register => {
@@ -69,10 +74,12 @@ impl Core {
             }
             (Verdict::Wrong, _) | (Verdict::Proved, None) => {
                 metrics::auth("wrong");
-                self.gate.wrong_password(flow.remote.ip(), now);
+                if let Some(user) = &judged.user {
+                    self.gate.wrong_password(ip, user, judged.exists, now);
+                }
             }
         }
-        let challenges = self.guard.challenges(terms, judged.verdict == Verdict::Stale, now);
+        let challenges = self.guard.challenges(terms, ip.into(), judged.verdict == Verdict::Stale, now);
         self.answer_stateless(flow, request, 401, |writer| {
             for challenge in &challenges {
                 writer.header(HeaderName::WwwAuthenticate, challenge);

@@ -14,6 +14,7 @@ use super::super::dialog::reoffer::DECISION;
 use super::super::dialog::session_timer::{Said, SessionTimer};
 use super::super::dialog::{Record, request_uri, request_user};
 use super::super::message::view::NameAddr;
+use super::super::overload::Waiting;
 use super::established::{Established, Side};
 use super::offer::allows_update;
 use super::provisional::Next;
@@ -91,6 +92,16 @@ impl Incoming {
     }
 }
 
+impl Dialog {
+    /// Whether it is an INVITE that no leg has adopted.
+    pub(super) fn is_unadopted(&self) -> bool {
+        match &self.side {
+            Side::Uas(incoming) => self.ended.is_none() && matches!(incoming.stage, Stage::Unadopted(..)),
+            Side::Uac(_) => false,
+        }
+    }
+}
+
 impl Core {
     /// A new INVITE outside a dialog.
     pub(super) fn invite(&mut self, key: ServerKey, names: &Names, flow: Flow, now: Instant) {
@@ -98,10 +109,6 @@ impl Core {
         if self.merged.contains_key(&merged) {
             // RFC 3261 §8.2.2.2: the same request by another path.
             self.refuse(key, 482, now);
-            return;
-        }
-        if self.draining || self.dialogs.len() >= self.config.max_dialogs {
-            self.refuse(key, 503, now);
             return;
         }
         let origin = self.origin_of(key, flow);
@@ -194,6 +201,7 @@ impl Core {
             },
         );
         self.arm_dialog(id);
+        self.overload.told(Waiting::Invite(id), now);
         self.event(SipEvent::Incoming(Box::new(event)));
     }
 
@@ -275,11 +283,7 @@ impl Core {
 
     /// The INVITEs that no leg has adopted.
     pub(super) fn unadopted(&self) -> Vec<DialogId> {
-        let waits = |dialog: &Dialog| match &dialog.side {
-            Side::Uas(incoming) => dialog.ended.is_none() && matches!(incoming.stage, Stage::Unadopted(..)),
-            Side::Uac(_) => false,
-        };
-        self.dialogs.iter().filter(|(_, dialog)| waits(dialog)).map(|(id, _)| *id).collect()
+        self.dialogs.iter().filter(|(_, dialog)| dialog.is_unadopted()).map(|(id, _)| *id).collect()
     }
 
     /// One of them once more; `None` when it no longer waits, or was answered 500 just now.

@@ -58,6 +58,7 @@ use super::message::write::{Writer, response_to};
 use super::message::{HeaderName, Kind, Message, Method, status, trim};
 use super::metrics;
 use super::nuisance::Gate;
+use super::overload::Overload;
 use super::resolve;
 use super::transaction::client_invite::ClientInvite;
 use super::transaction::client_other::ClientOther;
@@ -225,7 +226,7 @@ struct Core {
     credentials: std::sync::Arc<dyn Credentials>,
     guard: Guard,
     gate: Gate,
-    draining: bool,
+    overload: Overload,
     clients: HashMap<ClientKey, Client>,
     servers: HashMap<ServerKey, Server>,
     /// From tag, Call-ID and CSeq of INVITEs under way, to spot merged requests (RFC 3261 §8.2.2.2).
@@ -260,12 +261,12 @@ impl Core {
     ) -> Self {
         let mut core = Self {
             guard: Guard::new(config.domain.clone(), now),
-            gate: Gate::new(config.budget),
+            gate: Gate::new(config.budget.clone(), now),
             trunks: config.trunks.iter().cloned().enumerate().map(|(at, trunk)| TrunkState::new(at, trunk)).collect(),
+            overload: Overload::new(config.max_cps, now),
             config,
             listeners,
             credentials,
-            draining: false,
             clients: HashMap::new(),
             servers: HashMap::new(),
             merged: HashMap::new(),

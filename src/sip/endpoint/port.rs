@@ -64,7 +64,10 @@ impl SipPort for SipCore {
         self.shared().with(|core, _| core.belong(dialog, call));
     }
     fn set_draining(&self, draining: bool) {
-        self.shared().with(|core, _| core.draining = draining);
+        self.shared().with(|core, _| core.overload.draining = draining);
+    }
+    fn set_full(&self, full: bool) {
+        self.shared().with(|core, _| core.overload.full = full);
     }
 }
 

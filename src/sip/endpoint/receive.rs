@@ -3,6 +3,7 @@
 use tokio::time::Instant;
 
 use super::super::message::validate::Fault;
+use super::super::overload::{Newcomer, Shed, Waiting};
 use super::identity::Caller;
 use super::transactions::ServerInput;
 use super::*;
@@ -18,6 +19,7 @@ impl Core {
             self.open.insert(flow.connection());
         }
         match (message.kind(), checked) {
+            (Kind::Request { .. }, _) if self.scans(flow, &message, now) => metrics::dropped("scanner"),
             (Kind::Request { method, .. }, Ok(())) => {
                 metrics::request("in", method.label());
                 self.request(flow, message, method, now);
@@ -43,6 +45,12 @@ impl Core {
 
     fn trusted(&self, flow: Flow) -> bool {
         self.trunk_at(flow).is_some()
+    }
+
+    /// Whether a scanner sends this: it is not answered.
+    fn scans(&mut self, flow: Flow, message: &Message, now: Instant) -> bool {
+        let Some(agent) = message.get(HeaderName::UserAgent) else { return false };
+        !self.trusted(flow) && self.gate.scans(flow.remote.ip(), &agent, now)
     }
 
     /// Whether a request outside every dialog of ours goes on.
@@ -134,6 +142,10 @@ impl Core {
                 caller
             }
         };
+        // Not before: calls that nobody proved would use up what may begin a second.
+        if self.sheds(flow, &message, method, now) {
+            return;
+        }
         self.serve(key, message, flow, invite, now);
         if let (Caller::Proved(proved), Some(server)) = (caller, self.servers.get_mut(&key)) {
             server.proved = Some(proved);
@@ -160,6 +172,54 @@ impl Core {
                 );
             }
         }
+    }
+
+    /// Whether there is too much to do to begin this: it was answered 503.
+    fn sheds(&mut self, flow: Flow, request: &Message, method: Method, now: Instant) -> bool {
+        use rsip::Method as M;
+        let who = match method {
+            Method::Known(M::Invite) => {
+                let priority = request.get(HeaderName::ResourcePriority).is_some() && self.trusted(flow);
+                Newcomer::Call { priority }
+            }
+            Method::Known(M::Options) => Newcomer::Options,
+            Method::Known(M::Register) => Newcomer::Register,
+            Method::Known(
+                M::Ack
+                | M::Bye
+                | M::Cancel
+                | M::Info
+                | M::Update
+                | M::PRack
+                | M::Notify
+                | M::Message
+                | M::Subscribe
+                | M::Publish
+                | M::Refer,
+            )
+            | Method::Other => return false,
+        };
+        let (dialogs, registers) = (&self.dialogs, &self.registers);
+        let lag = self.overload.lag(now, |what| match what {
+            Waiting::Invite(id) => dialogs.get(&id).is_some_and(Dialog::is_unadopted),
+            Waiting::Register(serial) => registers.contains_key(&serial),
+        });
+        metrics::lag(lag);
+        let crowded = self.dialogs.len() >= self.config.max_dialogs && matches!(who, Newcomer::Call { .. });
+        let shed = self.overload.sheds(who, lag, rand::random(), now).or(crowded.then_some(Shed::Full));
+        let Some(shed) = shed else { return false };
+        metrics::shed(shed.word());
+        let retry_after = self.retry_after();
+        self.answer_stateless(flow, request, 503, |writer| {
+            writer.header(HeaderName::RetryAfter, retry_after);
+        });
+        true
+    }
+
+    /// Retry-After of a 503: spread, so that those who were refused together do not come back together.
+    pub(super) fn retry_after(&self) -> u32 {
+        let least = self.config.retry_after;
+        rand::random_range(least..=least.saturating_mul(2))
     }
 
     /// RFC 3261 §8.2.2.3: what a request requires we must know.
@@ -205,10 +265,6 @@ impl Core {
 
     /// OPTIONS outside a dialog (RFC 3261 §11.2).
     fn options_asked(&mut self, key: ServerKey, now: Instant) {
-        if self.draining {
-            self.refuse(key, 503, now);
-            return;
-        }
         self.respond(
             key,
             200,

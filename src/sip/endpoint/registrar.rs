@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::super::dialog::reoffer::DECISION;
 use super::super::message::uri::unescape;
 use super::super::message::view::NameAddr;
+use super::super::overload::Waiting;
 use super::identity::Proved;
 use super::*;
 
@@ -41,6 +42,7 @@ impl Core {
         let Some(listener) = self.listeners.get(flow.listener).map(|listener| listener.id.clone()) else { return };
         let serial = self.next_serial();
         self.registers.insert(serial, HeldRegister { key });
+        self.overload.told(Waiting::Register(serial), now);
         self.arm(now + DECISION, Due::Register(serial));
         self.event(SipEvent::Register(Box::new(RegisterRequest {
             request: serial,

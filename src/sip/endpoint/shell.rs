@@ -1,6 +1,6 @@
 //! The shell around the core: its lock, the order of its effects, its tasks (sockets, timers, name resolution).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -14,6 +14,7 @@ use super::super::config::{SipConfig, SipStartError};
 use super::super::digest::Credentials;
 use super::super::message::validate::validate;
 use super::super::message::{Carried, Message};
+use super::super::nuisance::blocks::Blocks;
 use super::super::resolve::Resolver;
 use super::super::sight::Tap;
 use super::super::sight::hep::Hep;
@@ -40,6 +41,8 @@ pub struct Shared {
     resolver: Resolver,
     wake: Arc<Notify>,
     tap: Tap,
+    /// Whose octets are dropped unread.
+    pub(in crate::sip) blocks: Arc<Blocks>,
     runtime: tokio::runtime::Handle,
     me: Weak<Shared>,
 }
@@ -97,6 +100,7 @@ impl SipCore {
         let tap = Tap::new(locals, core.config.hep.clone().map(Hep::start));
         let shared = Arc::new_cyclic(|me| Shared {
             tap,
+            blocks: core.gate.blocks(),
             core: Mutex::new(Guarded { core, carrying: false, armed: None }),
             wire: wire(me.clone()),
             brain,
@@ -118,6 +122,11 @@ impl SipCore {
     /// What passed the wire.
     pub fn tap(&self) -> &Tap {
         &self.shared.tap
+    }
+
+    /// Who is blocked, to list and to lift.
+    pub fn blocks(&self) -> Arc<Blocks> {
+        Arc::clone(&self.shared.blocks)
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -201,6 +210,9 @@ impl Shared {
 
     /// Octets of one datagram.
     pub(in crate::sip) fn datagram(&self, flow: Flow, octets: Bytes) {
+        if self.is_blocked(flow.remote.ip()) {
+            return;
+        }
         // RFC 5626 §4.4.1 keep-alives and single NULs of old NAT keep-alives: nothing to answer over UDP.
         if octets.iter().all(|octet| matches!(octet, b'\r' | b'\n' | 0 | b' ')) {
             metrics::dropped("keep_alive");
@@ -217,7 +229,18 @@ impl Shared {
 
     /// A message that a stream's framer read.
     pub(in crate::sip) fn message(&self, flow: Flow, message: Message) {
-        guarded(|| self.take(flow, message));
+        if !self.is_blocked(flow.remote.ip()) {
+            guarded(|| self.take(flow, message));
+        }
+    }
+
+    /// Whether what comes from there is dropped; counted.
+    pub(in crate::sip) fn is_blocked(&self, source: IpAddr) -> bool {
+        let blocked = self.blocks.holds(source, Instant::now());
+        if blocked {
+            metrics::dropped("blocked");
+        }
+        blocked
     }
 
     fn take(&self, flow: Flow, message: Message) {
@@ -242,8 +265,13 @@ fn guarded(step: impl FnOnce()) {
 
 /// Sleeps until the core's next deadline, again and again; ends when the core is gone.
 async fn run_timers(shared: Weak<Shared>) {
+    let mut tidied = Instant::now();
     loop {
         let Some(strong) = shared.upgrade() else { return };
+        if tidied.elapsed() >= IDLE_LOOK {
+            tidied = Instant::now();
+            strong.blocks.tidy(tidied);
+        }
         let stepped = catch_unwind(AssertUnwindSafe(|| strong.with(|core, now| core.tick(now))));
         if stepped.is_err() {
             metrics::dropped("panic");

@@ -377,7 +377,7 @@ impl Core {
 
     /// A final response with nothing but the headers that its status asks for.
     pub(super) fn refuse(&mut self, key: ServerKey, status: u16, now: Instant) {
-        let retry_after = self.config.retry_after;
+        let retry_after = self.retry_after();
         self.respond(
             key,
             status,

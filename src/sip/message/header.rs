@@ -68,6 +68,7 @@ names! {
     PEarlyMedia "P-Early-Media",
     Reason "Reason",
     RetryAfter "Retry-After",
+    ResourcePriority "Resource-Priority",
     Warning "Warning",
     UserAgent "User-Agent",
     Server "Server",

@@ -41,10 +41,11 @@ pub async fn run(
     loop {
         match socket.accept().await {
             Ok((stream, remote)) => {
-                if core.strong_count() == 0 {
-                    return;
+                let Some(shared) = core.upgrade() else { return };
+                // Whoever is blocked is not even shaken hands with.
+                if !shared.is_blocked(remote.ip()) {
+                    streams.accept(listener, transport, stream, remote);
                 }
-                streams.accept(listener, transport, stream, remote);
             }
             Err(error) => {
                 tracing::warn!(%error, "SIP accept failed");

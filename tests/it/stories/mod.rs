@@ -1,5 +1,6 @@
 //! One file a theme; a story is named for what the caller sees.
 
+mod abuse;
 mod bad_input;
 mod dialogs;
 mod early;

@@ -1,6 +1,7 @@
 //! Whole cores: two of them over a lossy link on paused time, and single messages in, octets out. Here: the brain that all of
 //! them are given, and a core for it.
 
+mod abuse;
 mod early;
 mod endurance;
 mod fuzz;

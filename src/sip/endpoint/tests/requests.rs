@@ -207,7 +207,7 @@ async fn draining_refuses_new_calls_with_retry_after() {
     let bench = Bench::new(Manner::Answers, open());
     bench.core.set_draining(true);
     let answers = bench.ask("INVITE", &[]).concat();
-    assert!(answers.starts_with("SIP/2.0 503 Service Unavailable\r\n") && answers.contains("Retry-After: 5\r\n"));
+    assert!(answers.starts_with("SIP/2.0 503 Service Unavailable\r\n") && answers.contains("Retry-After: "));
     assert_eq!(Bench::codes(&bench.ask("OPTIONS", &[("Via", "SIP/2.0/UDP h;branch=z9hG4bKd")])), [503]);
 }
 
