@@ -167,8 +167,13 @@ impl FakeSip {
 
     /// The callee rings.
     pub fn ring(&self, dialog: DialogId) {
+        self.ring_with(dialog, AppHeaders::default());
+    }
+
+    /// The same, with these headers.
+    pub fn ring_with(&self, dialog: DialogId, headers: AppHeaders) {
         self.change(dialog, |record| record.snapshot.phase = DialogPhase::Early { progress: Some(180) });
-        self.tell(dialog, DialogEvent::Progress { status: 180, answer: None, headers: AppHeaders::default() });
+        self.tell(dialog, DialogEvent::Progress { status: 180, answer: None, headers });
     }
 
     /// The callee answers our INVITE with PCMU.

@@ -82,6 +82,8 @@ pub enum LegOrder {
         status: u16,
         /// With our answer.
         early: bool,
+        /// Application headers of the far side.
+        headers: AppHeaders,
     },
     /// Answer the caller. SIP callers only: a browser's media is answered by its offer.
     Answer {
@@ -107,6 +109,8 @@ pub enum LegReport {
         status: u16,
         /// The codec we send, where there is early media.
         early: Option<Codec>,
+        /// Application headers that came with it.
+        headers: AppHeaders,
     },
     /// Signalling and media are up: a callee answered, or our answer was acknowledged; a browser's DTLS is done.
     Connected {

@@ -4,6 +4,7 @@ mod crashes;
 mod endurance;
 mod hops;
 mod ivr;
+mod phone_to_phone;
 mod posted;
 mod redelivery;
 mod rooms;

@@ -38,7 +38,16 @@ impl CallCheckpoint {
         out: &mut Vec<CallEffect>,
     ) {
         out.push(CallEffect::Dial { target: target.clone(), timeout });
-        let ringing = Ringing { target, timeout, until: None, flow, told: None, early: None, preparing: false };
+        let ringing = Ringing {
+            target,
+            timeout,
+            until: None,
+            flow,
+            told: None,
+            early: None,
+            preparing: false,
+            headers: Default::default(),
+        };
         self.phase = Phase::Ringing(ringing);
     }
 

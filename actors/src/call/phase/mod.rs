@@ -148,9 +148,9 @@ impl CallCheckpoint {
                 }
                 self.party_connected(side, now, out);
             }
-            LegReport::Progress { status, early } => {
+            LegReport::Progress { status, early, headers } => {
                 if side == Side::B {
-                    self.callee_progress(status, early, now, out);
+                    self.callee_progress(status, early, headers, now, out);
                 }
             }
             LegReport::Held { held, mute } => self.party_held(side, held, mute, out),
@@ -255,8 +255,12 @@ impl CallCheckpoint {
                     orders.push(LegOrder::Prepare { first });
                 }
                 match ringing.told.filter(|_| a.unanswered()) {
-                    Some(183) if a.ready => orders.push(LegOrder::Progress { status: 183, early: true }),
-                    Some(_) => orders.push(LegOrder::Progress { status: 180, early: false }),
+                    Some(183) if a.ready => {
+                        orders.push(LegOrder::Progress { status: 183, early: true, headers: ringing.headers.clone() })
+                    }
+                    Some(_) => {
+                        orders.push(LegOrder::Progress { status: 180, early: false, headers: ringing.headers.clone() })
+                    }
                     None => {}
                 }
             }

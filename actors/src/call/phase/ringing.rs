@@ -45,6 +45,7 @@ impl CallCheckpoint {
         &mut self,
         status: u16,
         early: Option<Codec>,
+        headers: AppHeaders,
         now: SystemTime,
         out: &mut Vec<CallEffect>,
     ) {
@@ -55,6 +56,9 @@ impl CallCheckpoint {
         }
         if early.is_some() {
             ringing.early = early;
+        }
+        if headers != AppHeaders::default() {
+            ringing.headers = headers;
         }
         match &self.invited {
             Some(invited) if !invited.accepted => match invited.accept_on {
@@ -74,9 +78,9 @@ impl CallCheckpoint {
         let Phase::Ringing(ringing) = &mut self.phase else { return };
         let Some(a) = self.a.as_ref().filter(|_| ringing.told.is_none()) else { return };
         ringing.told = Some(180);
-        let (media, from_flow) = (a.media, ringing.flow.is_some());
+        let (media, from_flow, headers) = (a.media, ringing.flow.is_some(), ringing.headers.clone());
         if a.unanswered() {
-            self.order(Side::A, LegOrder::Progress { status: 180, early: false }, out);
+            self.order(Side::A, LegOrder::Progress { status: 180, early: false, headers }, out);
             return;
         }
         if let Some(client) = a.client().filter(|_| !from_flow) {
@@ -101,11 +105,12 @@ impl CallCheckpoint {
         }
         ringing.told = Some(183);
         let (client, from_flow, unanswered) = (a.client(), ringing.flow.is_some(), a.unanswered());
+        let headers = ringing.headers.clone();
         out.push(CallEffect::StopPlay(a.media));
         out.push(CallEffect::Attach(a.media, Attachment::Bridge(b.media)));
         out.push(CallEffect::Attach(b.media, Attachment::Bridge(a.media)));
         if unanswered {
-            self.order(Side::A, LegOrder::Progress { status: 183, early: true }, out);
+            self.order(Side::A, LegOrder::Progress { status: 183, early: true, headers }, out);
         } else if let Some(client) = client.filter(|_| !from_flow) {
             out.push(CallEffect::Emit(client, Box::new(Event::CallProgress { call: self.call, status: 183 })));
         }

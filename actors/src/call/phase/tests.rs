@@ -84,7 +84,7 @@ proptest! {
                         0 => report(leg(0), LegReport::Ready(Codec::Pcmu)),
                         1 => report(leg(0), LegReport::Connected { codec: Codec::Pcmu, headers }),
                         2 => report(leg(last), LegReport::Connected { codec: Codec::Pcmu, headers }),
-                        3 => report(leg(last), LegReport::Progress { status: 183, early: Some(Codec::Pcma) }),
+                        3 => report(leg(last), LegReport::Progress { status: 183, early: Some(Codec::Pcma), headers: AppHeaders::default() }),
                         4 => {
                             fenced = true;
                             report(leg(0), LegReport::Media(MediaEventKind::Fenced(state.fence)))

@@ -181,6 +181,8 @@ pub struct Ringing {
     pub early: Option<Codec>,
     /// The caller's leg has been asked to agree on its media.
     pub preparing: bool,
+    /// Application headers of the callee's progress, which the caller's has too.
+    pub headers: AppHeaders,
 }
 
 /// One of the two.

@@ -154,7 +154,8 @@ impl SipState {
         }
         if let (Some((status, early)), SipPhase::Calling) = (self.progress, &self.phase) {
             let early = self.agreed.as_ref().filter(|_| early).map(|agreed| agreed.send.codec);
-            out.push(SipEffect::Report(LegReport::Progress { status, early }));
+            let headers = AppHeaders::default();
+            out.push(SipEffect::Report(LegReport::Progress { status, early, headers }));
         }
         if self.phase == SipPhase::Confirmed {
             self.connected(out);
@@ -211,7 +212,7 @@ impl SipState {
                     self.prepare(first, out);
                 }
             }
-            LegOrder::Progress { status, early } => {
+            LegOrder::Progress { status, early, headers } => {
                 if self.phase == SipPhase::Offered {
                     // RFC 3262 §5: without an offer in the INVITE, the first reliable response has one.
                     let offers = self.delayed_offer() && self.offers_early();
@@ -220,7 +221,7 @@ impl SipState {
                     }
                     let answer = self.local.as_ref().filter(|_| offers || (early && !self.delayed_offer()));
                     let answer = answer.map(|local| Box::new(AudioAnswer(local.0.clone())));
-                    self.command(SipCommand::Progress { status, answer, headers: AppHeaders::default() }, out);
+                    self.command(SipCommand::Progress { status, answer, headers }, out);
                 }
             }
             LegOrder::Answer { headers } => {
@@ -303,7 +304,7 @@ impl SipState {
             return;
         }
         match event {
-            DialogEvent::Progress { status, answer, .. } => {
+            DialogEvent::Progress { status, answer, headers } => {
                 if self.phase != SipPhase::Calling {
                     return;
                 }
@@ -316,7 +317,7 @@ impl SipState {
                     self.agree(agreed, out);
                 }
                 self.progress = Some((status, early.is_some()));
-                out.push(SipEffect::Report(LegReport::Progress { status, early }));
+                out.push(SipEffect::Report(LegReport::Progress { status, early, headers }));
             }
             DialogEvent::Answered { answer, headers, advertised } => {
                 if self.phase != SipPhase::Calling {

@@ -242,7 +242,7 @@ fn an_invite_without_offer_gets_ours_in_a_reliable_response_and_the_prack_brings
     if let Role::Uas(invite) = &mut state.role {
         invite.reliable = true;
     }
-    let (state, _) = order(state, LegOrder::Progress { status: 180, early: false });
+    let (state, _) = order(state, LegOrder::Progress { status: 180, early: false, headers: AppHeaders::default() });
     let [SipCommand::Progress { answer: Some(offer), .. }] = commands(&state)[..] else { panic!("{:?}", state.last) };
     let offer = AudioOffer(offer.0.clone());
     let mut known = snapshot(DialogPhase::Early { progress: Some(180) }, 9);
@@ -369,7 +369,7 @@ proptest! {
                 0 | 1 => SipInput::Resume(Some(Box::new(snapshot(DialogPhase::Early { progress: None }, 0)))),
                 2 => SipInput::Resume(Some(Box::new(snapshot(DialogPhase::Ended(Cause::hangup()), 0)))),
                 3 => SipInput::Order(LegOrder::Prepare { first: vec![Codec::Pcma] }),
-                4 => SipInput::Order(LegOrder::Progress { status: 183, early: true }),
+                4 => SipInput::Order(LegOrder::Progress { status: 183, early: true, headers }),
                 5 => SipInput::Order(LegOrder::Answer { headers }),
                 6 => SipInput::Order(LegOrder::End(Cause::hangup())),
                 7 => SipInput::Dialog(DialogEvent::Progress { status: 180, answer: None, headers }),
