@@ -70,11 +70,17 @@ impl Rig {
         lines
     }
 
-    /// The sum of a metric over its labels; 0 where it was never counted.
-    pub fn metric_sum(&self, name: &str) -> f64 {
+    /// The sum of a metric over its labels, those that are named being as named (a selector, as Prometheus reads it); 0 where
+    /// it was never counted.
+    pub fn metric_sum(&self, selector: &str) -> f64 {
         let (_, text) = http(self.http(), "GET", "/metrics", None, None);
+        let (name, wanted) = selector.split_once('{').unwrap_or((selector, ""));
+        let wanted = || wanted.trim_end_matches('}').split(',').filter(|label| !label.is_empty());
         text.lines()
-            .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])))
+            .filter(|line| {
+                let rest = line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']));
+                rest.is_some_and(|rest| wanted().all(|label| rest.contains(label)))
+            })
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
     }
