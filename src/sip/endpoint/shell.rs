@@ -144,6 +144,12 @@ impl SipCore {
     pub(super) fn downgrade(&self) -> Weak<Shared> {
         Arc::downgrade(&self.shared)
     }
+
+    /// A handle again.
+    #[cfg(test)]
+    pub(super) fn of(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
 }
 
 impl Shared {

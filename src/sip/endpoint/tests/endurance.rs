@@ -1,7 +1,7 @@
 //! Endurance on virtual time: calls between two cores over a link that loses, doubles and reorders, with everything that can cross
 //! crossing; and a day in the life of one call and one trunk. Every call ends once a side, and nothing is left in any table.
 //!
-//! A run draws 300 seeds; `TANDEM_SEEDS=20000` draws so many (`tests/run --soak` does). A failure names its seed.
+//! A run draws 1000 seeds; `TANDEM_SEEDS=20000` draws so many (`tests/run --soak` does). A failure names its seed.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -16,7 +16,7 @@ use super::*;
 const GIVEN_UP: Duration = Duration::from_secs(40);
 
 fn seeds() -> u64 {
-    std::env::var("TANDEM_SEEDS").ok().map_or(300, |text| text.parse().expect("TANDEM_SEEDS is a number"))
+    std::env::var("TANDEM_SEEDS").ok().map_or(1000, |text| text.parse().expect("TANDEM_SEEDS is a number"))
 }
 
 fn digits(text: &str) -> Vec<Digit> {

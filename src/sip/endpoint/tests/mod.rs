@@ -64,9 +64,22 @@ enum Manner {
     Sleeps,
 }
 
+/// The core that a brain orders. The core holds the brain, so the brain must not hold the core: neither would ever end.
+#[derive(Default)]
+struct Known(OnceLock<Weak<Shared>>);
+
+impl Known {
+    fn set(&self, core: SipCore) -> Result<(), Weak<Shared>> {
+        self.0.set(core.downgrade())
+    }
+    fn get(&self) -> Option<SipCore> {
+        self.0.get()?.upgrade().map(SipCore::of)
+    }
+}
+
 struct Scripted {
     manner: Manner,
-    core: OnceLock<SipCore>,
+    core: Known,
     events: Mutex<Vec<SipEvent>>,
     orders: Mutex<HashMap<DialogId, u64>>,
     /// By the dialog it calls on in, the dialog that came.
@@ -77,7 +90,7 @@ impl Scripted {
     fn new(manner: Manner) -> Arc<Self> {
         Arc::new(Self {
             manner,
-            core: OnceLock::new(),
+            core: Known::default(),
             events: Mutex::default(),
             orders: Mutex::default(),
             through: Mutex::default(),
