@@ -13,8 +13,8 @@ use super::super::endpoint::Shared;
 use super::super::message::Message;
 use super::super::message::frame::{Framed, Framer};
 use super::super::metrics;
-use super::Flow;
 use super::clocks::{Clocks, Due};
+use super::{Flow, handshake};
 
 /// Messages that wait for a slow peer, out. // overflow: the connection is closed, counted
 const QUEUE: usize = 256;
@@ -123,7 +123,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite>(
             };
             match heard {
                 Ok(0) => return "closed",
-                Err(_) => return "broken",
+                Err(error) => return handshake::broken(flow, opened, &error),
                 Ok(_) => {}
             }
             let now = Instant::now();

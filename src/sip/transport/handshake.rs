@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
+use super::Flow;
 use crate::tls;
 
 /// A handshake, TLS and WebSocket each, takes no longer: a slow one holds a place that others want.
@@ -62,6 +63,18 @@ impl Failed {
     }
 }
 
+/// Why a connection that was open broke. In TLS 1.3 a server that will not have our certificate, or misses one, says so only after
+/// the handshake is over for us (RFC 8446 §4.4.2.4): of what we opened it is said to the operator as a failed handshake is.
+pub(super) fn broken(flow: Flow, opened: bool, error: &io::Error) -> &'static str {
+    let Failed { reason, what, remedy } = Failed::of(error);
+    if !opened || reason != "alert" {
+        return "broken";
+    }
+    let transport = flow.transport.label();
+    tracing::warn!(remote = %flow.remote, transport, reason, remedy, "a SIP connection was refused: {what}");
+    reason
+}
+
 /// Answers a client; its stream, and the SIP domains it has proved to be (RFC 5922 §7.1), where it showed a certificate.
 pub(super) async fn accept(
     config: Arc<ServerConfig>,
@@ -94,6 +107,14 @@ pub(super) async fn connect(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_that_comes_after_the_handshake_is_told_apart_from_a_connection_that_broke() {
+        let flow = Flow::accepted(0, tandem_actors::model::address::Transport::Tls, ([192, 0, 2, 1], 5061).into());
+        let refused = io::Error::other(Error::AlertReceived(rustls::AlertDescription::CertificateRequired));
+        assert_eq!((broken(flow, true, &refused), broken(flow, false, &refused)), ("alert", "broken"));
+        assert_eq!(broken(flow, true, &io::ErrorKind::ConnectionReset.into()), "broken");
+    }
 
     #[test]
     fn every_failure_has_a_reason_and_those_of_the_operator_a_remedy() {
