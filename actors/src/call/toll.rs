@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_user_has_so_many_calls_at_once_and_those_that_ended_count_no_more() {
-        let (mut account, now) = (Account::default(), Instant::now());
+        let (mut account, now) = (Account::default(), tokio::time::Instant::now().into_std());
         let [first, second, third] = [(); 3].map(|()| CallId::random());
         assert_eq!(account.begin(first, SOME, now, |_| true), Ok(()));
         assert_eq!(account.begin(second, SOME, now, |_| true), Ok(()));
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_user_begins_so_many_calls_a_minute() {
-        let (mut account, now) = (Account::default(), Instant::now());
+        let (mut account, now) = (Account::default(), tokio::time::Instant::now().into_std());
         let mut begin = |after: u64| account.begin(CallId::random(), SOME, now + Duration::from_secs(after), |_| false);
         assert_eq!([begin(0), begin(10), begin(20)], [Ok(()); 3]);
         assert_eq!(begin(59), Err(Refusal::TooFast));
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn without_a_bound_nothing_is_kept_but_what_lives() {
-        let (mut account, now) = (Account::default(), Instant::now());
+        let (mut account, now) = (Account::default(), tokio::time::Instant::now().into_std());
         let none = Allowance { at_once: None, a_minute: None };
         (0..100).for_each(|_| assert_eq!(account.begin(CallId::random(), none, now, |_| false), Ok(())));
         assert!(account.begun.is_empty() && account.live.len() == 1);

@@ -312,11 +312,11 @@ impl Core {
 
     /// The next incarnation of a dialog's leg asks: what waits is delivered once more, or answered 500 after the second crash.
     pub(super) fn resumed(&mut self, id: DialogId, now: Instant) {
-        if let Some(incoming) = self.incoming_mut(id) {
-            if !incoming.again(now) {
-                self.give_up_invite(id, now);
-                return;
-            }
+        if let Some(incoming) = self.incoming_mut(id)
+            && !incoming.again(now)
+        {
+            self.give_up_invite(id, now);
+            return;
         }
         self.offer_again(id, now);
     }
