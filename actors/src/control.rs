@@ -31,6 +31,9 @@ pub trait Control: Send + Sync + 'static {
     fn start_phone_call(&self, order: PhoneCall) -> Reply<Result<CallId, StartError>>;
     /// Hangs up a call, whatever its state; both sides are cleaned up.
     fn hang_up(&self, call: CallId) -> Reply<Result<(), NoSuchCall>>;
+    /// Puts somebody else in one party's place in a call whose parties talk. Resolves once it is judged possible, before anybody
+    /// rings; if the target fails, the party comes back.
+    fn transfer(&self, call: CallId, order: TransferOrder) -> Reply<Result<(), TransferError>>;
     /// The ordered history of a call that [`Control::start_phone_call`] began; kept 10 minutes after its end.
     fn phone_call_state(&self, call: CallId) -> Option<PhoneCallHistory>;
     /// Whether new calls are taken: `Err` says why not (draining, a subsystem down).
@@ -147,6 +150,47 @@ pub enum StartError {
     /// Full or draining (503).
     #[error("{0}")]
     Unavailable(String),
+}
+
+/// Who is to be replaced, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransferOrder {
+    /// Whose place is taken.
+    pub replace: Replace,
+    /// By whom.
+    pub by: ReplacedBy,
+}
+
+/// A party of a call: after a transfer, the one who stayed counts as its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// Who called.
+    Caller,
+    /// Who was called.
+    Callee,
+}
+
+/// Who takes a party's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReplacedBy {
+    /// A user id, service id or number, rung for it.
+    Target(String),
+    /// The party of another call that is not to be replaced there; that call ends.
+    Call(CallId, Replace),
+}
+
+/// Why a call was not transferred.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    /// There is no such live call (404).
+    #[error("no such call")]
+    NoSuchCall,
+    /// Nobody of that name, or not allowed (422).
+    #[error("{0}")]
+    Target(String),
+    /// Its parties do not talk, or the two calls cannot be joined (409).
+    #[error("{0}")]
+    Impossible(String),
 }
 
 /// There is no such live call (404).

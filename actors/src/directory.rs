@@ -95,9 +95,9 @@ where
         self.desks.get(key)?.actor.clone()
     }
 
-    /// Removes the entry, whoever it is, and what is posted to it.
-    pub fn remove(&self, key: &K) {
-        self.desks.remove(key);
+    /// Removes the entry, whoever it is; gives what is posted to it, which nobody will hear.
+    pub fn remove(&self, key: &K) -> VecDeque<M> {
+        self.desks.remove(key).map(|(_, desk)| desk.posted).unwrap_or_default()
     }
 
     /// Removes the entry if it is still this incarnation's.

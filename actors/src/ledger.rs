@@ -233,6 +233,9 @@ pub struct Ledger {
     pub media: Table<MediaId, MediaPlan>,
     /// Media sessions whose closing the engine has not carried out yet.
     pub media_closing: DashMap<MediaId, WorkerId>,
+    /// The latest media session of each subscriber: its next one is put near it, so that an attended transfer can join them.
+    /// One that is closed by now is near to nothing.
+    pub latest_media: DashMap<SubscriberId, MediaId>,
     /// Histories of phone calls begun by the API, kept a while after their end.
     pub phone_calls: Table<CallId, PhoneCallHistory>,
 }
@@ -251,6 +254,7 @@ impl Default for Ledger {
             bindings_loaded: AtomicBool::new(false),
             media: Table::new(Kind::MediaWorker, "media"),
             media_closing: DashMap::new(),
+            latest_media: DashMap::new(),
             phone_calls: Table::new(Kind::Call, "phone_calls"),
         }
     }

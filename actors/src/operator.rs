@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::call::{self, CallMsg, CallSupervisorMsg};
 use crate::control::{
-    CallView, ClientView, Control, NoSuchCall, PhoneCall, PhoneCallHistory, Reply, RoomView, StartError, TrunkView,
+    CallView, ClientView, Control, NoSuchCall, PhoneCall, PhoneCallHistory, Reply, RoomView, StartError, TransferError,
+    TransferOrder, TrunkView,
 };
 use crate::ctx::Ctx;
 use crate::model::cause::Cause;
@@ -76,6 +77,10 @@ impl Control for Ctx {
             call::order(self, call, CallMsg::HangUp { cause: Cause::hangup() });
         }
         Box::pin(std::future::ready(if lives { Ok(()) } else { Err(NoSuchCall) }))
+    }
+
+    fn transfer(&self, call: CallId, order: TransferOrder) -> Reply<Result<(), TransferError>> {
+        Box::pin(std::future::ready(call::transfer::order(self, call, order)))
     }
 
     fn phone_call_state(&self, call: CallId) -> Option<PhoneCallHistory> {

@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tandem_actors::control::{NoSuchCall, StartError};
+use tandem_actors::control::{NoSuchCall, StartError, TransferError};
 use utoipa::ToSchema;
 
 use super::deps::{AddSubscriberError, StoreUnavailable};
@@ -125,6 +125,16 @@ impl From<StartError> for ApiError {
 impl From<NoSuchCall> for ApiError {
     fn from(error: NoSuchCall) -> Self {
         Self::not_found(error.to_string())
+    }
+}
+
+impl From<TransferError> for ApiError {
+    fn from(error: TransferError) -> Self {
+        match error {
+            TransferError::NoSuchCall => Self::not_found(error.to_string()),
+            TransferError::Target(why) => Self::invalid(why),
+            TransferError::Impossible(why) => Self::conflict(why),
+        }
     }
 }
 

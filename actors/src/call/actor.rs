@@ -6,8 +6,8 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 
 use super::dial::{browser_codecs, dial, spoken};
 use super::origin::codecs_for;
-use super::phase::{By, CallCheckpoint, CallEffect, CallInput, Party, Phase, ToFlow};
-use super::{CallMsg, Child, InvitationReport, metrics, release};
+use super::phase::{By, CallCheckpoint, CallEffect, CallInput, Given, Party, Phase, Stage, ToFlow};
+use super::{CallMsg, Child, InvitationReport, metrics, release, transfer};
 use crate::client::ClientMsg;
 use crate::client::protocol::{Event, MAX_CONTENT};
 use crate::control::PhoneCallState;
@@ -22,6 +22,7 @@ use crate::invitation::{
 };
 use crate::leg::rtc::phase::RtcState;
 use crate::leg::{LegCheckpoint, LegEnd, LegMsg, LegReport, LegSide, RtcLeg, SipLeg};
+use crate::model::address::Carried;
 use crate::model::cause::{Blame, Cause};
 use crate::model::ids::{CallId, Epoch, InvitationId, LegId, ServiceId, UserId};
 use crate::ports::rtc::Sdp;
@@ -83,6 +84,23 @@ impl Actor for Call {
             CallMsg::Room(report) => CallInput::Room(report),
             CallMsg::Invitation { invitation, report } => CallInput::Invitation { invitation, report },
             CallMsg::FromClient { client, action } => CallInput::Client { client, action },
+            CallMsg::Transfer { leg, to } => {
+                CallInput::Transfer { leg, refer: None, to: Ok(to), carried: Carried::default() }
+            }
+            CallMsg::Ask { leg, other, replaced } => CallInput::Ask { leg, refer: None, other, replaced },
+            CallMsg::Give(give) => CallInput::Give(give),
+            // Said again of a party that was taken, and may have left since.
+            CallMsg::Take(given) if !transfer::is_ours(&state.ctx, &state.call, given.party.leg) => return Ok(()),
+            CallMsg::Take(given) => {
+                // The line that the party's leg holds came along.
+                state.call.lines.extend(transfer::line_of(&state.ctx, given.party.leg));
+                CallInput::Take(given)
+            }
+            CallMsg::NotGiven { refer, cause } => CallInput::NotGiven(refer, cause),
+            CallMsg::Replace { leg, invite } => match transfer::newcomer(&state.ctx, &mut state.call, leg, invite) {
+                Some(input) => input,
+                None => return Ok(()),
+            },
             CallMsg::HangUp { cause } => CallInput::HangUp(cause),
             CallMsg::Tick => CallInput::Tick,
             CallMsg::Respawn(child) => {
@@ -250,6 +268,22 @@ impl State {
                 ctx.directory.rooms.cast(&room, RoomMsg::Leave(id));
             }
             CallEffect::History(state, cause) => self.history(state, cause),
+            CallEffect::Refer { leg, referral } => {
+                return Some(transfer::lead(&ctx, &self.call, leg, *referral));
+            }
+            CallEffect::TellReferrer(refer, status) => ctx.ports.sip.refer_outcome(refer, status),
+            CallEffect::AskCall(other, give) => {
+                let refer = give.refer;
+                if ctx.directory.calls.post(&other, CallMsg::Give(give)).is_err() {
+                    return Some(CallInput::NotGiven(refer, Cause::from_sip(481, "the other call is over")));
+                }
+            }
+            CallEffect::HandOver(given) => self.hand_over(*given),
+            CallEffect::NotGiven { to, refer, cause } => {
+                // One that is over has told whoever asked.
+                let _ = ctx.directory.calls.post(&to, CallMsg::NotGiven { refer, cause });
+            }
+            CallEffect::Adopt(leg) => self.spawn(me, Child::SipLeg(leg)).await,
             CallEffect::Answered => metrics::answered(&self.call),
             CallEffect::Finish => self.finish(me),
         }
@@ -356,6 +390,15 @@ impl State {
         }
     }
 
+    /// Lets a party's leg go, which goes on in another call.
+    fn hand_over(&mut self, given: Given) {
+        let leg = given.party.leg;
+        if let Some(actor) = self.children.forget(&Child::SipLeg(leg)) {
+            actor.stop(None);
+        }
+        transfer::hand_over(&self.ctx, self.call.call, given);
+    }
+
     async fn start_flow(&mut self, me: &Me, service: &ServiceId) -> Option<CallInput> {
         let Some(service) = self.ctx.settings.services.get(service) else {
             return Some(CallInput::HangUp(Cause::not_found("the service is not configured any more")));
@@ -429,7 +472,11 @@ impl Party {
 
 impl CallCheckpoint {
     fn count_restart(&mut self, leg: LegId) {
-        let parties = [&mut self.a, &mut self.b].into_iter().flatten().chain(&mut self.leaving);
+        let aside = match self.transfer.as_mut().map(|transfer| &mut transfer.stage) {
+            Some(Stage::Aside(Some(from))) => Some(&mut **from),
+            Some(Stage::Aside(None) | Stage::Asked { .. }) | None => None,
+        };
+        let parties = [&mut self.a, &mut self.b].into_iter().flatten().chain(aside).chain(&mut self.leaving);
         for party in parties.filter(|party| party.leg == leg) {
             party.restarts += 1;
         }

@@ -11,7 +11,7 @@ use crate::ports::store::{Cdr, CdrLeg};
 impl CallCheckpoint {
     /// The record of a call that ended now. Legs that have not ended by themselves are taken as they are.
     pub fn cdr(&self, ended_at: SystemTime) -> Cdr {
-        let open = [&self.a, &self.b].into_iter().flatten().chain(&self.leaving).map(|party| CdrLeg {
+        let open = self.parties().map(|party| CdrLeg {
             leg: party.leg,
             kind: party.kind().into(),
             party: party.name.clone(),
@@ -36,7 +36,6 @@ impl CallCheckpoint {
 
     /// As the API shows it.
     pub fn view(&self, ctx: &Ctx) -> CallView {
-        let parties = [&self.a, &self.b].into_iter().flatten().chain(&self.leaving);
         CallView {
             call: self.call,
             kind: self.kind.word().into(),
@@ -45,7 +44,7 @@ impl CallCheckpoint {
             phase: self.phase.word().into(),
             started_at: self.started_at,
             answered_at: self.answered_at,
-            legs: parties.map(|party| leg_view(ctx, party)).collect(),
+            legs: self.parties().map(|party| leg_view(ctx, party)).collect(),
         }
     }
 }

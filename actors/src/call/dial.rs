@@ -35,7 +35,11 @@ pub fn dial(ctx: &Ctx, call: &CallCheckpoint, target: &Target) -> Result<Dialled
             }
             let ring = ctx.settings.limits.ring_timeout;
             let codecs = ctx.settings.sip_codecs.clone();
-            Ok(leg(ctx, call, contacts, subscriber.to_string(), call.from.clone(), codecs, ring, None))
+            let dialled = leg(ctx, call, contacts, subscriber.to_string(), call.from.clone(), codecs, ring, None);
+            if let Dialled::Leg { party, .. } = &dialled {
+                ctx.ledger.latest_media.insert(subscriber.clone(), party.media);
+            }
+            Ok(dialled)
         }
         Target::Trunk { trunk: id, number } => {
             let Some(settings) = ctx.settings.trunks.get(id) else {
@@ -117,7 +121,14 @@ fn leg(
     ordered.extend(codecs.iter().filter(|codec| !ordered.contains(codec)).copied().collect::<Vec<_>>());
     let party = Party::new(By::SipOut, name);
     let near = call.a.as_ref().map(|a| a.media);
-    let side = LegSide::Sip(Box::new(SipState::uac(to, caller, call.headers.clone(), call.max_forwards, ordered)));
+    let side = LegSide::Sip(Box::new(SipState::uac(
+        to,
+        caller,
+        call.headers.clone(),
+        call.max_forwards,
+        call.carried.clone(),
+        ordered,
+    )));
     let leg = LegCheckpoint::new(call.call, party.leg, party.media, near, side);
     Dialled::Leg { party: Box::new(party), leg: Box::new(leg), ring, line }
 }

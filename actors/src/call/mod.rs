@@ -21,6 +21,7 @@ pub(crate) mod release;
 pub mod route;
 pub mod supervisor;
 pub mod toll;
+pub(crate) mod transfer;
 
 pub use actor::Call;
 pub use phase::CallCheckpoint;
@@ -38,7 +39,7 @@ use crate::envelope::Envelope;
 use crate::flow::FlowReport;
 use crate::invitation::phase::LocalFailure;
 use crate::leg::LegReport;
-use crate::model::address::AppHeaders;
+use crate::model::address::{AppHeaders, Target};
 use crate::model::cause::Cause;
 use crate::model::ids::{CallId, ClientId, InvitationId, LegId, RoomId, UserId};
 use crate::model::media::Digit;
@@ -154,6 +155,40 @@ pub enum CallMsg {
         client: ClientId,
         /// What.
         action: ClientAction,
+    },
+    /// This leg's place is to be taken by a target, as the operator wishes.
+    Transfer {
+        /// Whose.
+        leg: LegId,
+        /// By whom.
+        to: Target,
+    },
+    /// This leg's place is to be taken by the party that talks with `replaced` in another call, as the operator wishes.
+    Ask {
+        /// Whose.
+        leg: LegId,
+        /// The other call.
+        other: CallId,
+        /// Who makes place there.
+        replaced: LegId,
+    },
+    /// Another call asks for the party that talks with one of this call's legs.
+    Give(phase::Give),
+    /// Another call gives a party, whose leg's row says already that it is of this call.
+    Take(Box<phase::Given>),
+    /// Another call does not give its party.
+    NotGiven {
+        /// The REFER that asked for it.
+        refer: Option<u64>,
+        /// Why.
+        cause: Cause,
+    },
+    /// Somebody calls to take a leg's place (RFC 3891).
+    Replace {
+        /// Which.
+        leg: LegId,
+        /// The INVITE.
+        invite: Box<IncomingInvite>,
     },
     /// End it.
     HangUp {

@@ -11,7 +11,7 @@ use crate::invitation::content::{Content, REFUSED_JOINED, REFUSED_NOT_JSON};
 use crate::leg::rtc::phase::RtcState;
 use crate::leg::sip::phase::SipState;
 use crate::leg::{LegCheckpoint, LegSide};
-use crate::model::address::{AppHeaders, CallerId, MaxForwards, NameAddr, SipOrigin, Target};
+use crate::model::address::{AppHeaders, CallerId, Carried, MaxForwards, NameAddr, SipOrigin, Target};
 use crate::model::cause::Cause;
 use crate::model::ids::{CallId, RoomId, SubscriberId};
 use crate::model::media::Codec;
@@ -33,10 +33,7 @@ pub fn incoming(ctx: &Ctx, invite: IncomingInvite) -> NewCall {
     };
     let mut goal = route::from_sip(&ctx.settings, dialled, registered(ctx));
     toll::watch(&goal);
-    let codecs = match &invite.origin {
-        SipOrigin::Trunk(trunk) => trunk_codecs(ctx, trunk),
-        SipOrigin::Subscriber(_) | SipOrigin::Anonymous => ctx.settings.sip_codecs.clone(),
-    };
+    let codecs = codecs_of(ctx, &invite.origin);
     let mut new = blank(ctx, call, kind(&goal, CallKind::SipToRtc, CallKind::SipToSip));
     if let Some(Err(error)) = invite.offer.as_ref().map(|offer| offer.answerable(&codecs)) {
         // Nobody is rung for a call that cannot be heard.
@@ -53,10 +50,15 @@ pub fn incoming(ctx: &Ctx, invite: IncomingInvite) -> NewCall {
     new.to = invite.request_uri.user().unwrap_or(&invite.request_uri.0).to_owned();
     new.headers = invite.headers.clone();
     new.max_forwards = invite.max_forwards.forwarded();
+    new.carried = invite.carried.clone();
     new.goal = goal;
     let party = Party::new(By::SipIn, new.from.number.clone());
+    let near = match &invite.origin {
+        SipOrigin::Subscriber(subscriber) => ctx.ledger.latest_media.insert(subscriber.clone(), party.media),
+        SipOrigin::Trunk(_) | SipOrigin::Anonymous => None,
+    };
     let side = LegSide::Sip(Box::new(SipState::uas(Box::new(invite), codecs)));
-    let leg = LegCheckpoint::new(call, party.leg, party.media, None, side);
+    let leg = LegCheckpoint::new(call, party.leg, party.media, near, side);
     new.a = Some(party);
     (new, Some(leg))
 }
@@ -175,6 +177,14 @@ pub fn codecs_for(ctx: &Ctx, goal: &Result<Target, Cause>) -> Vec<Codec> {
     }
 }
 
+/// Codecs of who calls.
+pub(super) fn codecs_of(ctx: &Ctx, origin: &SipOrigin) -> Vec<Codec> {
+    match origin {
+        SipOrigin::Trunk(trunk) => trunk_codecs(ctx, trunk),
+        SipOrigin::Subscriber(_) | SipOrigin::Anonymous => ctx.settings.sip_codecs.clone(),
+    }
+}
+
 fn blank(ctx: &Ctx, call: CallId, kind: CallKind) -> CallCheckpoint {
     let now = ctx.wall();
     CallCheckpoint {
@@ -185,6 +195,10 @@ fn blank(ctx: &Ctx, call: CallId, kind: CallKind) -> CallCheckpoint {
         headers: AppHeaders::default(),
         answer_headers: AppHeaders::default(),
         max_forwards: MaxForwards::default(),
+        carried: Carried::default(),
+        transfer: None,
+        linger: None,
+        given: None,
         goal: Err(Cause::internal("a call without a goal")),
         started_at: now,
         answered_at: None,
@@ -216,7 +230,7 @@ fn kind(goal: &Result<Target, Cause>, to_user: CallKind, to_phone: CallKind) -> 
     }
 }
 
-fn registered(ctx: &Ctx) -> impl Fn(&SubscriberId) -> bool {
+pub(super) fn registered(ctx: &Ctx) -> impl Fn(&SubscriberId) -> bool {
     let now = ctx.wall();
     move |subscriber| {
         ctx.ledger.bindings.read(subscriber, |rows| rows.iter().any(|row| row.expires_at > now)) == Some(true)
@@ -230,6 +244,7 @@ fn bridged(ctx: &Ctx, call: CallId, chan: &str) -> bool {
     })
 }
 
-fn shown(who: &NameAddr) -> CallerId {
+/// As a callee is shown somebody.
+pub(super) fn shown(who: &NameAddr) -> CallerId {
     CallerId { display: who.display.clone(), number: who.uri.user().unwrap_or(&who.uri.0).to_owned() }
 }

@@ -58,7 +58,8 @@ pub fn forget_call(ctx: &Ctx, call: &CallCheckpoint) {
     super::metrics::ended(call);
     // The row first: whoever hears of the other sees both.
     ctx.ledger.calls.remove(&call.call);
-    ctx.directory.calls.remove(&call.call);
+    let mail = ctx.directory.calls.remove(&call.call);
+    super::transfer::undelivered(ctx, call.call, mail);
 }
 
 /// Hands the CDR over.
@@ -70,7 +71,11 @@ pub fn write_cdr(ctx: &Ctx, call: &CallCheckpoint) {
 pub fn last_act(ctx: &Ctx, id: CallId) {
     let Some((epoch, mut call)) = ctx.ledger.calls.next_epoch(&id) else { return };
     let cause = Cause::internal("the call's actor failed too often");
-    let parties: Vec<_> = [call.a.take(), call.b.take()].into_iter().flatten().chain(call.leaving.drain(..)).collect();
+    let parties: Vec<_> = call.parties().cloned().collect();
+    (call.a, call.b, call.leaving) = (None, None, Vec::new());
+    if let Some(refer) = call.transfer.take().and_then(|transfer| transfer.refer) {
+        ctx.ports.sip.refer_outcome(refer, cause.status);
+    }
     call.cause = Some(cause.clone());
     for party in parties {
         let end = hang_up(ctx, party.leg, &cause);

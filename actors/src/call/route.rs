@@ -86,6 +86,29 @@ pub fn from_sip(
     }
 }
 
+/// Where a transfer leads that a phone or trunk asks for: whatever it may dial itself, and nothing else (toll fraud). What a
+/// trunk's `"*"` catches is for calls that come from it.
+///
+/// # Errors
+/// As [`from_sip`].
+pub fn from_referral(
+    settings: &Settings,
+    origin: &SipOrigin,
+    to: &SipUri,
+    registered: impl Fn(&SubscriberId) -> bool,
+) -> Result<Target, Cause> {
+    let headers = AppHeaders::default();
+    let star = |trunk: &TrunkId| {
+        let routes = settings.trunks.get(trunk).map(|trunk| &trunk.routes);
+        !routes.is_some_and(|routes| to.user().is_some_and(|number| routes.contains_key(number)))
+    };
+    let origin = match origin {
+        SipOrigin::Trunk(trunk) if star(trunk) => &SipOrigin::Anonymous,
+        SipOrigin::Trunk(_) | SipOrigin::Subscriber(_) | SipOrigin::Anonymous => origin,
+    };
+    from_sip(settings, SipDialled { origin, request_uri: to, to, headers: &headers }, registered)
+}
+
 /// Where an app user's call or invitation goes.
 ///
 /// # Errors

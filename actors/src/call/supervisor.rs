@@ -7,15 +7,16 @@ use ractor::ActorProcessingErr;
 
 use super::actor::refuse_client;
 use super::origin::{self, NewCall};
-use super::{Call, CallSupervisorMsg, metrics, release};
+use super::{Call, CallMsg, CallSupervisorMsg, metrics, release, transfer};
 use crate::control::{PhoneCall, PhoneCallHistory, StartError};
 use crate::ctx::Ctx;
 use crate::directory::{Directory, Single};
 use crate::invitation::{CallOutcome, InvitationMsg};
 use crate::leg::LegSide;
+use crate::model::address::SipOrigin;
 use crate::model::cause::Cause;
-use crate::model::ids::{CallId, DialogId, Epoch};
-use crate::ports::sip::{IncomingInvite, SipCommand};
+use crate::model::ids::{CallId, DialogId};
+use crate::ports::sip::IncomingInvite;
 use crate::supervision::{Fate, Heard, Keeper, Kind, Policy, Supervise, cast_after};
 
 /// The history of a phone call is kept this long after its end.
@@ -80,10 +81,14 @@ impl Supervise for CallSupervisor {
                         && let Some(invite) = ctx.ports.sip.deliver_again(dialog)
                     {
                         keeper.own.delivered.insert(dialog);
-                        keeper.incoming(*invite).await?;
+                        match invite.replaces {
+                            Some(_) => keeper.replacing(invite),
+                            None => keeper.incoming(*invite).await?,
+                        }
                     }
                 }
             }
+            CallSupervisorMsg::Incoming(invite) if invite.replaces.is_some() => keeper.replacing(invite),
             CallSupervisorMsg::Incoming(invite) => {
                 if !keeper.own.delivered.remove(&invite.dialog) {
                     keeper.incoming(*invite).await?;
@@ -176,13 +181,28 @@ impl Keeper<CallSupervisor> {
         match self.room_for_one() {
             Ok(()) => self.add(origin::incoming(&self.ctx, invite)).await,
             Err(cause) => {
-                // No leg decides for it: two orders of its own end the dialog.
-                let sip = &self.ctx.ports.sip;
-                let reject = SipCommand::Reject { cause, warning: None };
-                let _ = sip.order(invite.dialog, Epoch(1), 1, reject);
-                let _ = sip.order(invite.dialog, Epoch(1), 2, SipCommand::Forget);
+                transfer::refuse(&self.ctx, invite.dialog, cause);
                 Ok(())
             }
+        }
+    }
+
+    /// An INVITE that takes a leg's place is its call's affair. Delivered twice, it is taken once.
+    fn replacing(&mut self, invite: Box<IncomingInvite>) {
+        let dialog = invite.dialog;
+        let call = invite.replaces.and_then(|leg| Some((leg, self.ctx.ledger.legs.read(&leg, |row| row.call)?)));
+        let posted = match (call, &invite.origin) {
+            (_, SipOrigin::Anonymous) => Err(Cause::forbidden("a stranger may not take over a call")),
+            (Some((leg, call)), SipOrigin::Trunk(_) | SipOrigin::Subscriber(_)) => {
+                let msg = CallMsg::Replace { leg, invite };
+                self.ctx.directory.calls.post(&call, msg).map_err(|_| Cause::from_sip(481, "the call is over"))
+            }
+            (None, SipOrigin::Trunk(_) | SipOrigin::Subscriber(_)) => {
+                Err(Cause::from_sip(481, "the leg to be replaced is over"))
+            }
+        };
+        if let Err(cause) = posted {
+            transfer::refuse(&self.ctx, dialog, cause);
         }
     }
 

@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 
 use super::phase::{By, CallCheckpoint};
 use super::route::DENIED;
+use super::transfer;
 use crate::ctx::Ctx;
-use crate::leg::LegSide;
-use crate::leg::sip::phase::Role;
 use crate::model::address::{SipOrigin, Target};
 use crate::model::cause::Cause;
 use crate::model::ids::{CallId, SubscriberId, TrunkId, UserId};
@@ -156,20 +155,14 @@ fn payer(ctx: &Ctx, call: &CallCheckpoint) -> Option<Payer> {
     if let Some(invited) = &call.invited {
         return Some(Payer::User(invited.user.clone()));
     }
-    let party = call.a.as_ref()?;
+    // A transfer is paid by who asked for it, and not by who is transferred.
+    let party = call.aside().or(call.a.as_ref())?;
     match &party.by {
         By::Rtc { user, .. } => Some(Payer::User(user.clone())),
-        By::SipIn => ctx.ledger.legs.read(&party.leg, |leg| match &leg.side {
-            LegSide::Sip(sip) => match &sip.role {
-                Role::Uas(invite) => match &invite.origin {
-                    SipOrigin::Subscriber(subscriber) => Some(Payer::Subscriber(subscriber.clone())),
-                    SipOrigin::Trunk(_) | SipOrigin::Anonymous => None,
-                },
-                Role::Uac { .. } => None,
-            },
-            LegSide::Rtc(_) => None,
-        })?,
-        By::SipOut => None,
+        By::SipIn | By::SipOut => match transfer::origin_of(ctx, party.leg, &party.name) {
+            SipOrigin::Subscriber(subscriber) => Some(Payer::Subscriber(subscriber)),
+            SipOrigin::Trunk(_) | SipOrigin::Anonymous => None,
+        },
     }
 }
 

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Events, lock};
-use crate::model::address::{AppHeaders, MaxForwards, NameAddr, SipOrigin, SipUri, Transport};
+use crate::model::address::{AppHeaders, Carried, MaxForwards, NameAddr, SipOrigin, SipUri, Transport};
 use crate::model::cause::Cause;
 use crate::model::ids::{DialogId, Epoch, ListenerId, TrunkId};
 use crate::model::media::{Codec, Direction};
 use crate::model::negotiate::{AudioAnswer, AudioOffer, Capabilities};
 use crate::ports::sip::{
-    DialogEvent, DialogPhase, DialogSnapshot, IncomingInvite, MediaAddress, MediaToward, OutgoingInvite,
-    RegisterAnswer, RegisterRequest, SipCommand, SipEvent, SipPort,
+    DialogEvent, DialogPhase, DialogSnapshot, IncomingInvite, MediaAddress, MediaToward, OutgoingInvite, Referral,
+    RegisterAnswer, RegisterRequest, Replaced, SipCommand, SipEvent, SipPort,
 };
 use crate::ports::{Deliveries, Fenced};
 
@@ -71,6 +71,7 @@ struct Core {
     fenced: u64,
     register_answers: Vec<(u64, RegisterAnswer)>,
     registers: Vec<(TrunkId, Duration)>,
+    outcomes: Vec<(u64, u16)>,
     requests: u64,
 }
 
@@ -133,6 +134,8 @@ impl FakeSip {
             asserted: None,
             headers: AppHeaders::default(),
             max_forwards: MaxForwards::default(),
+            carried: Carried::default(),
+            replaces: None,
             offer: Some(Self::phone_offer(4000, Direction::SendRecv)),
             reliable: false,
         }
@@ -145,6 +148,7 @@ impl FakeSip {
             leg: None,
             phase: DialogPhase::Early { progress: None },
             pending: None,
+            referral: None,
             remote: invite.offer.clone().map(Box::new),
             advertised: None,
             local: None,
@@ -246,6 +250,21 @@ impl FakeSip {
             record.snapshot.remote = Some(Box::new(AudioOffer(answer.0.clone())));
         });
         self.tell(dialog, DialogEvent::ReofferAnswered(Box::new(answer)));
+    }
+
+    /// The far side asks for a transfer; the request's number.
+    pub fn refer(&self, dialog: DialogId, to: &str, replaces: Replaced) -> u64 {
+        let request = self.next_request();
+        let to = SipUri(format!("sip:{to}@tandem.test"));
+        let referral = Box::new(Referral { request, to, replaces, referred_by: None });
+        self.change(dialog, |record| record.snapshot.referral = Some(referral.clone()));
+        self.tell(dialog, DialogEvent::Referred(referral));
+        request
+    }
+
+    /// What was said of a transfer, in order.
+    pub fn outcomes(&self, request: u64) -> Vec<u16> {
+        lock(&self.core).outcomes.iter().filter(|(of, _)| *of == request).map(|(_, status)| *status).collect()
     }
 
     /// From now on whoever gives such an order about a request that waits panics over it.
@@ -373,6 +392,7 @@ impl SipPort for FakeSip {
                 leg: Some(invite.leg),
                 phase: DialogPhase::Early { progress: None },
                 pending: None,
+                referral: None,
                 remote: None,
                 advertised: None,
                 local: None,
@@ -491,6 +511,17 @@ impl SipPort for FakeSip {
     fn options(&self, trunk: &TrunkId, epoch: Epoch) {
         let outcome = self.outcome(Duration::from_millis(20));
         self.brain.sip(SipEvent::TrunkOptions { trunk: trunk.clone(), epoch, outcome });
+    }
+
+    fn refer_outcome(&self, request: u64, status: u16) {
+        let mut core = lock(&self.core);
+        let over = core.outcomes.iter().any(|(of, said)| *of == request && *said >= 200);
+        if !over && !core.outcomes.contains(&(request, status)) {
+            core.outcomes.push((request, status));
+        }
+        for record in core.dialogs.values_mut() {
+            record.snapshot.referral.take_if(|referral| referral.request == request);
+        }
     }
 
     fn media_address(&self, _: MediaToward) -> MediaAddress {

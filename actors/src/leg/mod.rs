@@ -26,7 +26,7 @@ use crate::model::ids::{CallId, LegId, MediaId};
 use crate::model::media::{Codec, Digit};
 use crate::ports::media::{MediaEventKind, MediaSnapshot};
 use crate::ports::rtc::{RtcEventKind, Sdp};
-use crate::ports::sip::DialogEvent;
+use crate::ports::sip::{DialogEvent, Referral};
 
 /// What a leg of either kind hears.
 #[derive(Debug)]
@@ -133,6 +133,8 @@ pub enum LegReport {
         /// It came by INFO: the media plane has not passed it on.
         by_info: bool,
     },
+    /// The party asks to be replaced: a transfer.
+    Referred(Box<Referral>),
     /// Its media session says something that concerns the call: clips and fences.
     Media(MediaEventKind),
     /// No RTP for as long as the settings allow, or (held) for two seconds.

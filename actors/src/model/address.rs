@@ -179,6 +179,17 @@ impl fmt::Display for MaxForwards {
     }
 }
 
+/// What goes from one leg's INVITE (or REFER) into the other's, beside caller and application headers: values that the SIP core
+/// writes as they are.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Carried {
+    /// Referred-By (RFC 3892): who asked for this call by a transfer.
+    pub referred_by: Option<String>,
+    /// Replaces (RFC 3891): the dialog elsewhere that it takes the place of.
+    pub replaces: Option<String>,
+}
+
 /// The caller as the callee is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct CallerId {

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Fenced;
-use crate::model::address::{AppHeaders, CallerId, Contact, MaxForwards, NameAddr, SipOrigin, SipUri, Transport};
+use crate::model::address::{
+    AppHeaders, CallerId, Carried, Contact, MaxForwards, NameAddr, SipOrigin, SipUri, Transport,
+};
 use crate::model::cause::Cause;
 use crate::model::ids::{CallId, DialogId, Epoch, LegId, ListenerId, SubscriberId, TrunkId};
 use crate::model::media::Digit;
@@ -38,6 +40,9 @@ pub trait SipPort: Send + Sync + 'static {
     fn register(&self, trunk: &TrunkId, epoch: Epoch, expires: Duration);
     /// Asks a trunk whether it lives; the outcome comes as [`SipEvent::TrunkOptions`].
     fn options(&self, trunk: &TrunkId, epoch: Epoch);
+    /// How far a transfer asked for by REFER has come: 180, or the final status. The core tells the peer by NOTIFY, each
+    /// thing once and nothing after the final status, so it may be said again.
+    fn refer_outcome(&self, request: u64, status: u16);
     /// The address to advertise in SDP towards a peer: `external_ip` unless the peer is in `local_net`; and the local
     /// address to bind media to, which serves every peer that is asked for.
     fn media_address(&self, toward: MediaToward) -> MediaAddress;
@@ -89,6 +94,8 @@ pub struct OutgoingInvite {
     pub headers: AppHeaders,
     /// How far it may go.
     pub max_forwards: MaxForwards,
+    /// What else goes on from the INVITE or REFER that led to it.
+    pub carried: Carried,
     /// Our offer. The core writes each destination the address it should see in place of the offer's.
     pub offer: AudioOffer,
 }
@@ -240,6 +247,10 @@ pub struct IncomingInvite {
     pub headers: AppHeaders,
     /// How far it may still go; never 0.
     pub max_forwards: MaxForwards,
+    /// What goes on to the other side as it came.
+    pub carried: Carried,
+    /// The leg of ours whose place it takes (RFC 3891): its Replaces was checked by the core.
+    pub replaces: Option<LegId>,
     /// The offer; `None` asks us for one: in the 200, or in the first progress where that is reliable.
     pub offer: Option<AudioOffer>,
     /// Our progress is acknowledged (RFC 3262).
@@ -288,9 +299,37 @@ pub enum DialogEvent {
     ReofferFailed(u16),
     /// A digit by INFO.
     Info(Digit),
+    /// The party asks for a transfer (REFER); it has been told 202 and 100. Told again by the snapshot until
+    /// [`SipPort::refer_outcome`] has said something of it.
+    Referred(Box<Referral>),
     /// It is over: refused, cancelled, hung up, timed out, never acknowledged. The last event of a dialog; whatever the wire
     /// needed has been sent.
     Ended(Cause),
+}
+
+/// A transfer that a party asks for (RFC 3515, RFC 5589).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Referral {
+    /// Names it in [`SipPort::refer_outcome`].
+    pub request: u64,
+    /// Refer-To, without the headers in it.
+    pub to: SipUri,
+    /// Whose place the party it is given to is to take.
+    pub replaces: Replaced,
+    /// Referred-By (RFC 3892), as it came.
+    pub referred_by: Option<String>,
+}
+
+/// Whose place is taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Replaced {
+    /// Nobody's: a blind transfer.
+    Nobody,
+    /// That of a leg of ours.
+    Leg(LegId),
+    /// That of a dialog we have no part in: the value of a Replaces header to go there.
+    Elsewhere(String),
 }
 
 /// What the core knows of a dialog.
@@ -302,6 +341,8 @@ pub struct DialogSnapshot {
     pub phase: DialogPhase,
     /// A re-INVITE, UPDATE or PRACK that waits for us, as it came: a resumed leg steps it.
     pub pending: Option<(u64, Option<Box<AudioOffer>>)>,
+    /// A REFER of which nothing has been said yet.
+    pub referral: Option<Box<Referral>>,
     /// The last description the peer sent, offer or answer.
     pub remote: Option<Box<AudioOffer>>,
     /// UAC, answered: as in [`DialogEvent::Answered`].

@@ -27,6 +27,15 @@ pub fn admit(ctx: &Ctx, trunk: &TrunkId, call: CallId) -> bool {
     admitted
 }
 
+/// A call's line goes on as another call's.
+pub fn hand_over(ctx: &Ctx, trunk: &TrunkId, from: CallId, to: CallId) {
+    ctx.ledger.trunks.update(trunk, |row| {
+        if row.calls.remove(&from) {
+            row.calls.insert(to);
+        }
+    });
+}
+
 /// Gives a call's line back. Giving it back twice is nothing.
 pub fn release(ctx: &Ctx, trunk: &TrunkId, call: CallId) {
     ctx.ledger.trunks.update(trunk, |row| row.calls.remove(&call));

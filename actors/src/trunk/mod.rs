@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 pub use actor::Trunk;
-pub use lines::{admit, release};
+pub use lines::{admit, hand_over, release};
 pub use supervisor::{TrunkSupervisor, TrunkSupervisorMsg};
 
 use serde::{Deserialize, Serialize};

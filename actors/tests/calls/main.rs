@@ -11,6 +11,7 @@ mod rooms;
 mod rtc_to_sip;
 mod sip_to_rtc;
 mod tolls;
+mod transfers;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -39,6 +39,7 @@ routes! {
     "/api/v1/calls/{id}": delete calls::hang_up;
     "/api/v1/calls/{id}/ladder": get ladder::of_call;
     "/api/v1/ladder": get ladder::of_call_id;
+    "/api/v1/calls/{id}/transfer": post calls::transfer;
     "/api/v1/registrations": get lists::registrations;
     "/api/v1/trunks": get lists::trunks;
     "/api/v1/rooms": get lists::rooms;

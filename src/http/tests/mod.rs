@@ -12,8 +12,8 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tandem_actors::client::protocol::{Body, Event, Frame, VERSION};
 use tandem_actors::control::{
-    CallView, ClientView, NoSuchCall, PhoneCall, PhoneCallHistory, PhoneCallState, Reply, RoomView, StartError,
-    TrunkView,
+    CallView, ClientView, NoSuchCall, PhoneCall, PhoneCallHistory, PhoneCallState, ReplacedBy, Reply, RoomView,
+    StartError, TransferError, TransferOrder, TrunkView,
 };
 use tandem_actors::model::cause::Cause;
 use tandem_actors::model::ids::{CallId, ClientId, RoomId, SubscriberId, UserId};
@@ -46,6 +46,7 @@ fn now() -> SystemTime {
 struct Desk {
     started: Mutex<Vec<PhoneCall>>,
     hung_up: Mutex<Vec<CallId>>,
+    transfers: Mutex<Vec<TransferOrder>>,
     closed: Mutex<bool>,
 }
 
@@ -89,6 +90,16 @@ impl Control for Desk {
     fn hang_up(&self, call: CallId) -> Reply<Result<(), NoSuchCall>> {
         self.hung_up.lock().expect("the list").push(call);
         Box::pin(async move { if call == CALL { Ok(()) } else { Err(NoSuchCall) } })
+    }
+    fn transfer(&self, call: CallId, order: TransferOrder) -> Reply<Result<(), TransferError>> {
+        let result = match (call == CALL, &order.by) {
+            (false, _) => Err(TransferError::NoSuchCall),
+            (true, ReplacedBy::Target(to)) if to == "nobody" => Err(TransferError::Target("nobody".into())),
+            (true, ReplacedBy::Call(..)) => Err(TransferError::Impossible("it rings".into())),
+            (true, ReplacedBy::Target(_)) => Ok(()),
+        };
+        self.transfers.lock().expect("the list").push(order);
+        Box::pin(async move { result })
     }
     fn phone_call_state(&self, call: CallId) -> Option<PhoneCallHistory> {
         let state = |n: u8, status| PhoneCallState {

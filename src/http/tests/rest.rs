@@ -1,5 +1,7 @@
 //! The REST API: keys, orders and their refusals, what is kept.
 
+use tandem_actors::control::Replace;
+
 use super::*;
 
 #[tokio::test]
@@ -82,6 +84,30 @@ async fn a_phone_call_is_started_watched_and_stopped() {
         assert_eq!(stand.ask("DELETE", &format!("/api/v1/phone-calls/{gone}"), None).await.0, 404);
         assert_eq!(stand.ask("DELETE", &format!("/api/v1/calls/{gone}"), None).await.0, 404);
     }
+}
+
+#[tokio::test]
+async fn a_call_is_transferred_blind_or_to_another_call() {
+    let stand = stand().await;
+    let path = format!("/api/v1/calls/{CALL}/transfer");
+    let cases = [
+        (json!({"to": "9000"}), 202),
+        (json!({"to": "nobody"}), 422),
+        (json!({"call": "call-1", "replace": "caller"}), 409),
+        (json!({"call": "nonsense"}), 422),
+        (json!({"to": "9000", "call": "call-1"}), 422),
+        (json!({"to": ""}), 422),
+        (json!({}), 422),
+        (json!({"to": "9000", "replace": "everybody"}), 422),
+    ];
+    for (order, expected) in cases {
+        let (status, body) = stand.ask("POST", &path, Some(order.clone())).await;
+        assert_eq!(status, expected, "{order} {body}");
+    }
+    let orders = stand.desk.transfers.lock().expect("the list").clone();
+    assert_eq!(orders[0], TransferOrder { replace: Replace::Callee, by: ReplacedBy::Target("9000".into()) });
+    assert_eq!(orders[2], TransferOrder { replace: Replace::Caller, by: ReplacedBy::Call(CallId(1), Replace::Caller) });
+    assert_eq!(stand.ask("POST", "/api/v1/calls/call-99/transfer", Some(json!({"to": "9000"}))).await.0, 404);
 }
 
 #[tokio::test]

@@ -225,6 +225,9 @@ impl Core {
             && quiet
             && let Some(dialog) = self.dialogs.remove(&id)
         {
+            if let Some(established) = &dialog.established {
+                self.keep_for_notify(id, &established.record);
+            }
             // RFC 3261 §17.1.1.2 has no timer after a 1xx, and a peer that heard our BYE repeats its 200 no more.
             if let Some(key) = dialog.established.and_then(|established| established.reinvite) {
                 self.clients.remove(&key);

@@ -143,6 +143,7 @@ impl Core {
             }
             Owner::Prack { dialog, fork, .. } => (self.fork_trunk(*dialog, *fork), true),
             Owner::Bye { trunk } => (*trunk, true),
+            Owner::Notify { refer } => (self.notify_trunk(*refer), true),
             Owner::Register { trunk, .. } | Owner::Options { trunk, .. } => (Some(*trunk), false),
             Owner::Nobody => (None, false),
         };
@@ -187,6 +188,10 @@ impl Core {
                 None => return false,
             },
             Owner::Fork { dialog, fork } if self.fork_cancelled(*dialog, *fork) => return false,
+            Owner::Notify { refer } => match self.notify_cseq(*refer) {
+                Some(cseq) => cseq,
+                None => return false,
+            },
             Owner::Fork { .. } | Owner::Bye { .. } | Owner::Options { .. } | Owner::Nobody => draft.cseq + 1,
         };
         let draft = draft.with_credentials(credentials, made, cseq);

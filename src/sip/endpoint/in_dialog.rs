@@ -44,20 +44,13 @@ impl Core {
             Method::Known(M::Update) => self.update_asked(id, key, names, now),
             Method::Known(M::PRack) => self.prack_asked(id, key, names, now),
             Method::Known(M::Info) => self.info_asked(id, key, now),
-            Method::Known(M::Options) => {
-                self.respond(
-                    key,
-                    200,
-                    now,
-                    |writer| {
-                        writer.header(HeaderName::Allow, ALLOW);
-                    },
-                    "",
-                );
-            }
-            Method::Known(M::Register | M::Message | M::Notify | M::Subscribe | M::Publish | M::Refer) => {
-                self.refuse(key, 405, now)
-            }
+            // RFC 3261 §11.2: as outside a dialog; a call that is up is served while we drain.
+            Method::Known(M::Options) => self.capabilities_asked(key, now),
+            Method::Known(M::Refer) => self.refer_asked(id, key, names.cseq, now),
+            Method::Known(M::Subscribe | M::Publish) => self.refuse(key, 489, now),
+            // We have subscribed to nothing (RFC 6665 §4.1.3).
+            Method::Known(M::Notify) => self.refuse(key, 481, now),
+            Method::Known(M::Register | M::Message) => self.refuse(key, 405, now),
             Method::Known(M::Ack | M::Cancel) | Method::Other => {
                 self.respond(
                     key,

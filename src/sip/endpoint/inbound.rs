@@ -1,6 +1,6 @@
 //! An INVITE that came, up to our final response (RFC 3261 §8.2, §13.3), and its CANCEL (§9.2).
 
-use tandem_actors::model::address::{AppHeaders, MaxForwards, NameAddr as Named, SipOrigin, SipUri};
+use tandem_actors::model::address::{AppHeaders, Carried, MaxForwards, NameAddr as Named, SipOrigin, SipUri};
 use tandem_actors::model::cause::Cause;
 use tandem_actors::model::ids::LegId;
 use tandem_actors::model::negotiate::AudioOffer;
@@ -128,6 +128,7 @@ impl Core {
         let trunk = self.trunk_at(flow);
         let Some(reliable) = self.reliable_for(key, trunk, now) else { return };
         let Some(offer) = self.offer_of(key, trunk, now) else { return };
+        let Some(replaces) = self.replaced_of(key, now) else { return };
         let Some(server) = self.servers.get(&key) else { return };
         let request = &server.request;
         let tag = server.to_tag.clone();
@@ -175,6 +176,8 @@ impl Core {
             origin,
             headers: app_headers(request),
             max_forwards,
+            carried: carried_of(request),
+            replaces,
             offer: offer.as_deref().cloned(),
             reliable,
         };
@@ -432,6 +435,11 @@ impl Core {
         self.end(id, cause.clone(), now);
         true
     }
+}
+
+/// What goes on to the other side as it came.
+fn carried_of(request: &Message) -> Carried {
+    Carried { referred_by: request.text(HeaderName::ReferredBy), replaces: None }
 }
 
 /// X-Number, X-CusData, X-ArInfo, X-App.

@@ -24,6 +24,7 @@ mod port;
 mod provisional;
 mod reason;
 mod receive;
+mod refer;
 mod registrar;
 mod reoffers;
 mod session_timer;
@@ -48,6 +49,7 @@ use self::draft::Draft;
 use self::established::Dialog;
 use self::identity::Proved;
 use self::reason::{q850_of, reason_value};
+use self::refer::Subscription;
 use self::registrar::HeldRegister;
 use self::trunk::TrunkState;
 use super::config::{SipConfig, TrunkConfig};
@@ -72,11 +74,13 @@ use tandem_actors::model::net::Net;
 pub use shell::{Shared, SipCore};
 
 /// What we allow, in the order of Allow (RFC 3261 §20.5).
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REGISTER";
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, REGISTER";
 /// Extensions we understand (RFC 3261 §20.32).
-const SUPPORTED: &str = "100rel, timer, 199";
+const SUPPORTED: &str = "100rel, timer, 199, replaces, norefersub";
 /// Understood where reliable provisional responses are, and not asked for: we reserve nothing (RFC 3312 §11).
 const PRECONDITION: &str = "precondition";
+/// Event packages we know (RFC 6665 §8.2.2): that of our own NOTIFYs about transfers.
+const EVENTS: &str = "refer";
 /// The body we read.
 const SDP: &str = "application/sdp";
 
@@ -152,6 +156,8 @@ enum Owner {
     Register { trunk: usize, epoch: Epoch, expires: u32 },
     /// A question whether a trunk lives.
     Options { trunk: usize, epoch: Epoch, began: Instant },
+    /// A NOTIFY about a transfer.
+    Notify { refer: u64 },
     /// Nobody: CANCEL.
     Nobody,
 }
@@ -188,6 +194,7 @@ enum Due {
     Server(ServerKey),
     Dialog(DialogId),
     Register(u64),
+    Refer(u64),
     TrunkHosts,
 }
 
@@ -238,6 +245,8 @@ struct Core {
     /// Call-ID and local tag to dialog.
     names: HashMap<(String, String), DialogId>,
     registers: HashMap<u64, HeldRegister>,
+    /// Transfers whose senders are told of them, by request.
+    refers: HashMap<u64, Subscription>,
     timers: BTreeMap<(Instant, u64), Due>,
     unsent: HashMap<String, Vec<Unsent>>,
     hosts: HashMap<String, (Vec<IpAddr>, Instant)>,
@@ -275,6 +284,7 @@ impl Core {
             dialogs: HashMap::new(),
             names: HashMap::new(),
             registers: HashMap::new(),
+            refers: HashMap::new(),
             timers: BTreeMap::new(),
             unsent: HashMap::new(),
             hosts: HashMap::new(),
@@ -353,6 +363,7 @@ impl Core {
                 Due::Server(key) => self.server_tick(key, now),
                 Due::Dialog(id) => self.dialog_tick(id, now),
                 Due::Register(request) => self.register_overdue(request, now),
+                Due::Refer(request) => self.refer_overdue(request, now),
                 Due::TrunkHosts => self.look_up_trunks(now),
             }
         }

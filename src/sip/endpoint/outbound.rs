@@ -111,6 +111,11 @@ impl Outgoing {
         Some(offer)
     }
 
+    /// Whether an early dialog has this tag.
+    pub fn rings(&self, tag: &str) -> bool {
+        self.forks.iter().flat_map(|fork| &fork.branches).any(|branch| branch.record.remote_tag == tag)
+    }
+
     /// Our media address as who answered was offered it.
     pub fn advertised(&self) -> Option<IpAddr> {
         self.forks.get(self.winner?)?.advertised
@@ -209,6 +214,9 @@ impl Core {
         if trunk_config.is_some_and(|config| config.assert_identity) {
             headers.push((HeaderName::PAssertedIdentity, format!("{display}{identity}")));
         }
+        let carried =
+            [(HeaderName::ReferredBy, &invite.carried.referred_by), (HeaderName::Replaces, &invite.carried.replaces)];
+        headers.extend(carried.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))));
         headers.extend(app_header_lines(&invite.headers).map(|(name, value)| (name, value.clone())));
         // A trunk that we register with knows us by our user part.
         let contact = match trunk_config {

@@ -51,6 +51,9 @@ impl SipPort for SipCore {
             None => metrics::ignored("impossible"),
         });
     }
+    fn refer_outcome(&self, request: u64, status: u16) {
+        self.shared().with(|core, now| core.refer_outcome(request, status, now));
+    }
     fn media_address(&self, toward: MediaToward) -> MediaAddress {
         self.shared().with(|core, _| core.media_address(&toward))
     }
@@ -198,6 +201,7 @@ impl Core {
             leg: dialog.leg,
             phase,
             pending: dialog.offers.pending(),
+            referral: self.open_referral(id),
             remote: dialog.remote.clone(),
             advertised: match &dialog.side {
                 Side::Uas(_) => None,

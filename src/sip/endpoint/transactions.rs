@@ -126,6 +126,7 @@ impl Core {
             | Owner::Bye { .. }
             | Owner::Register { .. }
             | Owner::Options { .. }
+            | Owner::Notify { .. }
             | Owner::Nobody => {}
         }
         self.begin_with(key, via, draft, flow, owner, proved, now);
@@ -282,6 +283,7 @@ impl Core {
             Owner::Reinvite { dialog } => self.reinvite_heard(dialog, draft, status, response, now),
             Owner::Info { dialog } => self.info_heard(dialog, status, now),
             Owner::Refresh { dialog } => self.refresh_heard(dialog, status, response, now),
+            Owner::Notify { refer } => self.notify_heard(refer, status, now),
             // A PRACK that is not understood: the peer repeats its response, and gives its INVITE up.
             Owner::Prack { .. } | Owner::Bye { .. } | Owner::Nobody => {}
             Owner::Register { trunk, epoch, expires } => {
@@ -395,6 +397,9 @@ impl Core {
                 }
                 415 => {
                     writer.header(HeaderName::Accept, SDP).header(HeaderName::AcceptEncoding, "identity");
+                }
+                489 => {
+                    writer.header(HeaderName::AllowEvents, EVENTS);
                 }
                 _ => {}
             },

@@ -99,6 +99,7 @@ impl CallCheckpoint {
                 self.phase = Phase::Opening { ask: Some(Ask { token: 0, asked: 0, again: now + ASK_AGAIN }) };
                 self.ask_fence(now, out);
             }
+            Phase::Ringing(_) if side == Side::B && sip_in => self.answer_newcomer(out),
             Phase::Ringing(_) => self.ringing_ready(now, out),
             Phase::Begin
             | Phase::Opening { .. }

@@ -36,6 +36,7 @@ impl CallCheckpoint {
                 out.push(CallEffect::Emit(client, Box::new(event)));
             }
         }
+        self.end_transfer(&cause, out);
         self.let_callee_go(&cause, out);
         if let Some(a) = self.a.take() {
             self.order_end(&a, &cause, out);
@@ -65,12 +66,16 @@ impl CallCheckpoint {
         out.push(CallEffect::Order(party.leg, LegOrder::End(cause)));
     }
 
+    /// A leg has ended: it is recorded, and the call may have lost a party, or be over.
     pub(super) fn leg_ended(&mut self, leg: LegId, end: LegEnd, now: SystemTime, out: &mut Vec<CallEffect>) {
         out.push(CallEffect::ForgetLeg(leg));
         let side = self.side(leg);
         let party = match side {
             Some(Side::A) => self.a.take(),
             Some(Side::B) => self.b.take(),
+            None if self.aside().is_some_and(|from| from.leg == leg) => {
+                self.aside_mut().and_then(Option::take).map(|from| *from)
+            }
             None => {
                 let at = self.leaving.iter().position(|party| party.leg == leg);
                 at.map(|at| self.leaving.remove(at))

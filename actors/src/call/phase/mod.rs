@@ -9,12 +9,13 @@
 //! *Media is ready before we answer*: the caller's leg is prepared, both sessions are joined, and the media thread has
 //! acknowledged so ([`Phase::Joining`]) before the caller hears 200.
 //!
-//! The rules of each stretch are in files of their own: `begin`, `ringing`, `talking`, `ending`.
+//! The rules of each stretch are in files of their own: `begin`, `ringing`, `talking`, `transfer`, `ending`.
 
 mod begin;
 mod ending;
 mod ringing;
 mod talking;
+mod transfer;
 mod types;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod tests;
 
 use std::time::{Duration, SystemTime};
 
+pub use transfer::{Give, Given, Stage, Transfer};
 pub use types::*;
 
 use crate::leg::{LegOrder, LegReport};
@@ -52,6 +54,16 @@ impl CallCheckpoint {
             CallInput::Client { client, action } => self.client(client, action, now, &mut out),
             CallInput::Flow(report) => self.flow(report, now, &mut out),
             CallInput::Room(report) => self.room(report, now, &mut out),
+            CallInput::Transfer { leg, refer, to, carried } => {
+                self.transfer_to(leg, refer, to, carried, now, &mut out);
+            }
+            CallInput::Ask { leg, refer, other, replaced } => {
+                self.ask_other(leg, refer, other, replaced, now, &mut out);
+            }
+            CallInput::Give(give) => self.give(give, now, &mut out),
+            CallInput::Take(given) => self.take(*given, now, &mut out),
+            CallInput::NotGiven(refer, cause) => self.not_given(refer, &cause, &mut out),
+            CallInput::ReplacedBy { leg, party, row } => self.replaced_by(leg, *party, row, now, &mut out),
             CallInput::HangUp(cause) => self.end(cause, now, &mut out),
             CallInput::Tick => self.tick(now, &mut out),
         }
@@ -65,10 +77,10 @@ impl CallCheckpoint {
             Phase::Ringing(ringing) => ringing.until,
             Phase::Opening { ask: Some(ask) } | Phase::Joining { ask, .. } => Some(ask.again),
             Phase::Room { joined: None, again, .. } => Some(*again),
-            Phase::Ending(_) | Phase::Over => return None,
+            Phase::Ending(_) | Phase::Over => return self.transfer_deadline(),
             Phase::Opening { ask: None } | Phase::Flow | Phase::Talking | Phase::Room { .. } => None,
         };
-        Some(own.map_or(self.expires_at, |own| own.min(self.expires_at)))
+        [own, self.transfer_deadline(), Some(self.expires_at)].into_iter().flatten().min()
     }
 
     /// Level-triggered: the actor has respawned legs and flow, which say again what is so; what was asked of others and may
@@ -86,13 +98,17 @@ impl CallCheckpoint {
             }
             Phase::Joining { .. } => self.join(now, out),
             Phase::Room { .. } => self.enter_room(now, out),
-            Phase::Ending(_) => self.check_over(out),
+            Phase::Ending(_) => {
+                self.hand_over(out);
+                self.check_over(out);
+            }
             Phase::Opening { ask: None } => self.order(Side::A, LegOrder::Prepare { first: Vec::new() }, out),
             Phase::Flow | Phase::Talking | Phase::Over => {}
         }
     }
 
     fn tick(&mut self, now: SystemTime, out: &mut Vec<CallEffect>) {
+        self.transfer_tick(now, out);
         if now >= self.expires_at && !matches!(self.phase, Phase::Ending(_) | Phase::Over) {
             let reason = if self.connector { "the call's ttl has passed" } else { "limits.max_duration has passed" };
             self.end(Cause { reason: reason.into(), ..Cause::hangup() }, now, out);
@@ -127,7 +143,14 @@ impl CallCheckpoint {
             self.leg_ended(leg, end, now, out);
             return;
         }
-        let Some(side) = self.side(leg) else { return };
+        let Some(side) = self.side(leg) else {
+            if let (LegReport::Held { held, .. }, Some(Some(from))) = (&report, self.aside_mut())
+                && from.leg == leg
+            {
+                from.held = *held;
+            }
+            return;
+        };
         match report {
             LegReport::Ready(codec) => {
                 self.with(side, |party| {
@@ -155,6 +178,7 @@ impl CallCheckpoint {
             }
             LegReport::Held { held, mute } => self.party_held(side, held, mute, out),
             LegReport::Digit { digit, by_info } => self.digit(side, digit, by_info, out),
+            LegReport::Referred(referral) => self.referred(leg, referral, out),
             LegReport::Media(event) => self.media(side, event, now, out),
             LegReport::Silent => self.silent(side, now, out),
             LegReport::Ended(_) => {}
@@ -242,6 +266,11 @@ impl CallCheckpoint {
                 .filter_map(|effect| if let CallEffect::Order(_, order) = effect { Some(order) } else { None })
                 .collect();
         }
+        if let Some(b) = self.b.as_ref().filter(|b| b.leg == leg && b.by == By::SipIn) {
+            let first = self.a.as_ref().and_then(|a| a.codec).into_iter().collect();
+            let answer = || LegOrder::Answer { headers: self.headers.clone() };
+            return std::iter::once(LegOrder::Prepare { first }).chain(b.answered.then(answer)).collect();
+        }
         let mut orders = Vec::new();
         if let (Phase::Talking, Some(side)) = (&self.phase, self.side(leg)) {
             let held = self.party(side.other()).is_some_and(|other| other.held);
@@ -275,6 +304,6 @@ impl CallCheckpoint {
 
     /// Every party whose leg has not ended.
     pub fn parties(&self) -> impl Iterator<Item = &Party> {
-        [&self.a, &self.b].into_iter().flatten().chain(&self.leaving)
+        [&self.a, &self.b].into_iter().flatten().chain(self.aside()).chain(&self.leaving)
     }
 }

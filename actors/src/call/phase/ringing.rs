@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::talking::HOLD;
 use super::{ASK_AGAIN, Ask, By, CallCheckpoint, CallEffect, Dialled, Party, Phase, Side, ToFlow};
 use crate::call::InvitationReport;
 use crate::client::protocol::Event;
@@ -16,7 +17,7 @@ use crate::model::settings::AcceptOn;
 use crate::ports::media::Attachment;
 
 /// What a caller hears while it rings.
-const RINGBACK: &str = "tone:ringback";
+pub(super) const RINGBACK: &str = "tone:ringback";
 /// What a callee hears who answered before the caller's browser is there.
 const WAIT: &str = "tone:hold";
 
@@ -59,6 +60,9 @@ impl CallCheckpoint {
         }
         if headers != AppHeaders::default() {
             ringing.headers = headers;
+        }
+        if let Some(refer) = self.transfer.as_ref().and_then(|transfer| transfer.refer) {
+            out.push(CallEffect::TellReferrer(refer, 180));
         }
         match &self.invited {
             Some(invited) if !invited.accepted => match invited.accept_on {
@@ -104,14 +108,16 @@ impl CallCheckpoint {
             return;
         }
         ringing.told = Some(183);
-        let (client, from_flow, unanswered) = (a.client(), ringing.flow.is_some(), a.unanswered());
+        // Who is being transferred was answered long ago, as a flow's caller was.
+        let answered = ringing.flow.is_some() || self.transfer.is_some();
+        let (client, unanswered) = (a.client(), a.unanswered());
         let headers = ringing.headers.clone();
         out.push(CallEffect::StopPlay(a.media));
         out.push(CallEffect::Attach(a.media, Attachment::Bridge(b.media)));
         out.push(CallEffect::Attach(b.media, Attachment::Bridge(a.media)));
         if unanswered {
             self.order(Side::A, LegOrder::Progress { status: 183, early: true, headers }, out);
-        } else if let Some(client) = client.filter(|_| !from_flow) {
+        } else if let Some(client) = client.filter(|_| !answered) {
             out.push(CallEffect::Emit(client, Box::new(Event::CallProgress { call: self.call, status: 183 })));
         }
     }
@@ -163,6 +169,13 @@ impl CallCheckpoint {
             out.push(CallEffect::StopFlow);
         }
         self.phase = Phase::Talking;
+        self.transferred(now, out);
+        for (holder, other) in [(&self.a, &self.b), (&self.b, &self.a)] {
+            if let (Some(Party { held: true, .. }), Some(other)) = (holder, other) {
+                self.tell_held(other, true, out);
+                out.push(CallEffect::Tone(other.media, HOLD));
+            }
+        }
         if self.answered_at.is_none() {
             self.answered_at = Some(now);
             out.push(CallEffect::Answered);
@@ -232,6 +245,10 @@ impl CallCheckpoint {
     /// Nobody was reached: the flow goes on, or the call ends with the callee's cause.
     pub(super) fn callee_failed(&mut self, cause: Cause, now: SystemTime, out: &mut Vec<CallEffect>) {
         let Phase::Ringing(ringing) = &self.phase else { return };
+        if self.transfer.is_some() {
+            self.transfer_failed(cause, now, out);
+            return;
+        }
         let Some(token) = ringing.flow else {
             self.end(cause, now, out);
             return;

@@ -11,7 +11,7 @@ use crate::model::ids::ClientId;
 use crate::model::media::Digit;
 
 /// What a held party hears when the holder sends nothing.
-const HOLD: &str = "tone:hold";
+pub(super) const HOLD: &str = "tone:hold";
 
 impl CallCheckpoint {
     /// A party holds, or no longer. The other side is told; it hears the holder's own music where there is some, our tone
@@ -23,16 +23,21 @@ impl CallCheckpoint {
             return;
         }
         let Some(other) = self.party(side.other()) else { return };
-        if let Some(client) = other.client().filter(|_| was != held) {
-            out.push(CallEffect::Emit(client, Box::new(Event::CallHeld { call: self.call, held })));
-        }
-        if other.kind() == "sip" && was != held {
-            out.push(CallEffect::Order(other.leg, LegOrder::Hold(held)));
+        if was != held {
+            self.tell_held(other, held, out);
         }
         if held && mute {
             out.push(CallEffect::Tone(other.media, HOLD));
         } else if was {
             out.push(CallEffect::StopPlay(other.media));
+        }
+    }
+
+    /// Tells a party that it is held, or no longer: an app by an event, a phone by a re-INVITE.
+    pub(super) fn tell_held(&self, party: &Party, held: bool, out: &mut Vec<CallEffect>) {
+        match party.client() {
+            Some(client) => out.push(CallEffect::Emit(client, Box::new(Event::CallHeld { call: self.call, held }))),
+            None => out.push(CallEffect::Order(party.leg, LegOrder::Hold(held))),
         }
     }
 
@@ -94,6 +99,10 @@ impl CallCheckpoint {
         let side = match (is(&self.a), is(&self.b)) {
             (true, _) => Side::A,
             (_, true) => Side::B,
+            (false, false) if self.aside().and_then(Party::client) == Some(client) => {
+                self.let_aside_go(&action, out);
+                return;
+            }
             (false, false) if self.invited.as_ref().is_some_and(|invited| invited.client == client) => Side::A,
             (false, false) => return,
         };

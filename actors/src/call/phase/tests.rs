@@ -6,7 +6,7 @@ use super::*;
 use crate::call::{ClientAction, InvitationReport};
 use crate::flow::FlowReport;
 use crate::leg::LegEnd;
-use crate::model::address::{CallerId, MaxForwards, Target};
+use crate::model::address::{CallerId, Carried, MaxForwards, Target};
 use crate::model::ids::{CallId, ClientId, InvitationId, RoomId, ServiceId, UserId};
 use crate::model::media::Codec;
 use crate::ports::media::MediaEventKind;
@@ -25,6 +25,10 @@ fn call(goal: Target) -> CallCheckpoint {
         goal: Ok(goal),
         started_at: now,
         answered_at: None,
+        carried: Carried::default(),
+        transfer: None,
+        linger: None,
+        given: None,
         expires_at: now + Duration::from_secs(3600),
         a: Some(Party::new(By::SipIn, "1001".into())),
         b: None,
@@ -60,7 +64,7 @@ fn end(status: u16) -> LegReport {
 proptest! {
     #[test]
     fn a_call_finishes_once_leaves_no_leg_and_answers_only_after_the_fence(
-        goal in 0usize..3, events in prop::collection::vec((0u8..20, any::<bool>()), 0..40),
+        goal in 0usize..3, events in prop::collection::vec((0u8..23, any::<bool>()), 0..40),
     ) {
         let mut now = SystemTime::UNIX_EPOCH;
         let mut state = call(goals()[goal].clone());
@@ -115,6 +119,15 @@ proptest! {
                         15 => CallInput::Tick,
                         16 => CallInput::Resume,
                         17 => report(leg(last), LegReport::Silent),
+                        20 | 21 => {
+                            let leg = leg(if event == 20 { 0 } else { last });
+                            let to = Ok(goals()[usize::from(late)].clone());
+                            CallInput::Transfer { leg, refer: Some(dials), to, carried: Carried::default() }
+                        }
+                        22 => {
+                            let give = Give { leg: leg(last), to: CallId(2), leaver: LegId(9), refer: None };
+                            CallInput::Give(give)
+                        }
                         // The legs end once they are told to; the last two events make sure.
                         _ => {
                             for leg in &legs {
@@ -152,6 +165,6 @@ proptest! {
         }
         prop_assert_eq!(&state.phase, &Phase::Over);
         prop_assert_eq!(finished, 1);
-        prop_assert_eq!(state.past.len(), legs.len());
+        prop_assert_eq!(state.past.len() + usize::from(state.given.is_some()), legs.len());
     }
 }

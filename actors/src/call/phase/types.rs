@@ -4,19 +4,21 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use super::transfer::{Give, Given, Transfer};
 use crate::call::{ClientAction, InvitationReport};
 use crate::client::protocol::Event;
 use crate::control::PhoneCallState;
 use crate::flow::FlowReport;
 use crate::invitation::CallOutcome;
 use crate::leg::{LegCheckpoint, LegOrder, LegReport};
-use crate::model::address::{AppHeaders, CallerId, MaxForwards, Target};
+use crate::model::address::{AppHeaders, CallerId, Carried, MaxForwards, Target};
 use crate::model::cause::Cause;
 use crate::model::ids::{CallId, ClientId, InvitationId, LegId, MediaId, RoomId, ServiceId, TrunkId, UserId};
 use crate::model::media::{Codec, Digit};
 use crate::model::settings::AcceptOn;
 use crate::ports::media::Attachment;
 use crate::ports::rtc::Sdp;
+use crate::ports::sip::Referral;
 use crate::ports::store::CdrLeg;
 use crate::room::{RoomMember, RoomReport};
 
@@ -72,6 +74,8 @@ pub struct CallCheckpoint {
     pub answer_headers: AppHeaders,
     /// Of the INVITEs it sends.
     pub max_forwards: MaxForwards,
+    /// What else the INVITEs it sends carry.
+    pub carried: Carried,
     /// Where it goes, or why it is refused.
     pub goal: Result<Target, Cause>,
     /// When it began.
@@ -86,6 +90,12 @@ pub struct CallCheckpoint {
     pub b: Option<Party>,
     /// Parties that were let go and whose legs have not ended yet.
     pub leaving: Vec<Party>,
+    /// A transfer under way.
+    pub transfer: Option<Transfer>,
+    /// When those in `leaving` who were transferred away are hung up, if they have not done so by then.
+    pub linger: Option<SystemTime>,
+    /// The party that goes on in another call.
+    pub given: Option<Given>,
     /// The invitation an app user is rung by, until it is accepted or over.
     pub invitation: Option<(InvitationId, UserId)>,
     /// The invitation it was begun by.
@@ -348,6 +358,43 @@ pub enum CallInput {
     Flow(FlowReport),
     /// The room reports.
     Room(RoomReport),
+    /// Where a transfer leads in which this leg's place is taken, or why it is refused.
+    Transfer {
+        /// Who makes place.
+        leg: LegId,
+        /// The REFER that asked for it.
+        refer: Option<u64>,
+        /// As routed.
+        to: Result<Target, Cause>,
+        /// What the INVITE carries.
+        carried: Carried,
+    },
+    /// This leg's place is to be taken by the party that talks with `replaced` in another call.
+    Ask {
+        /// Who makes place.
+        leg: LegId,
+        /// The REFER that asked for it.
+        refer: Option<u64>,
+        /// The other call.
+        other: CallId,
+        /// Who makes place there.
+        replaced: LegId,
+    },
+    /// Another call asks for a party.
+    Give(Give),
+    /// Another call gives one.
+    Take(Box<Given>),
+    /// Another call does not.
+    NotGiven(Option<u64>, Cause),
+    /// Somebody calls to take this leg's place.
+    ReplacedBy {
+        /// Whose.
+        leg: LegId,
+        /// Who.
+        party: Box<Party>,
+        /// The newcomer's leg.
+        row: Box<LegCheckpoint>,
+    },
     /// End it.
     HangUp(Cause),
     /// Time passed.
@@ -448,6 +495,30 @@ pub enum CallEffect {
     LeaveRoom(RoomId),
     /// Add to the history of an API call.
     History(PhoneCallState, Option<Cause>),
+    /// Find out where a transfer leads; comes back as [`CallInput::Transfer`], [`CallInput::Ask`] or [`CallInput::Give`].
+    Refer {
+        /// Who asks.
+        leg: LegId,
+        /// For what.
+        referral: Box<Referral>,
+    },
+    /// Tell the sender of a REFER how it goes.
+    TellReferrer(u64, u16),
+    /// Ask another call for its party.
+    AskCall(CallId, Give),
+    /// Hand a party over to another call.
+    HandOver(Box<Given>),
+    /// Tell the other call that it gets none.
+    NotGiven {
+        /// Which.
+        to: CallId,
+        /// The REFER that asked for it.
+        refer: Option<u64>,
+        /// Why.
+        cause: Cause,
+    },
+    /// Take up a leg that another call has let go.
+    Adopt(LegId),
     /// It was answered: for the metrics.
     Answered,
     /// Write the CDR, give everything back, stop.

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 pub use super::types::*;
 use crate::leg::{LegOrder, LegReport};
-use crate::model::address::{AppHeaders, CallerId, MaxForwards};
+use crate::model::address::{AppHeaders, CallerId, Carried, MaxForwards};
 use crate::model::cause::Cause;
 use crate::model::ids::{DialogId, LegId};
 use crate::model::media::Codec;
@@ -33,9 +33,12 @@ impl SipState {
         caller: CallerId,
         headers: AppHeaders,
         max_forwards: MaxForwards,
+        carried: Carried,
         codecs: Vec<Codec>,
     ) -> Self {
-        Self::new(DialogId::random(), Role::Uac { to, caller, headers, max_forwards }, codecs, SipPhase::Calling)
+        let carried = Box::new(carried);
+        let role = Role::Uac { to, caller, headers, max_forwards, carried };
+        Self::new(DialogId::random(), role, codecs, SipPhase::Calling)
     }
 
     fn new(dialog: DialogId, role: Role, codecs: Vec<Codec>, phase: SipPhase) -> Self {
@@ -105,15 +108,16 @@ impl SipState {
                     self.tell_preconditions(out);
                 }
             }
-            Role::Uac { to, caller, headers, max_forwards } => {
+            Role::Uac { to, caller, headers, max_forwards, carried } => {
                 let (to, caller, headers, max_forwards) = (to.clone(), caller.clone(), headers.clone(), *max_forwards);
+                let carried = carried.as_ref().clone();
                 let Some(ours) = self.capabilities(Vec::new()) else {
                     self.over(Cause::internal("a leg began without its media session"), out);
                     return;
                 };
                 let offer = AudioOffer::from_capabilities(&ours);
                 self.local = Some(Box::new(offer.clone()));
-                let invite = OutgoingInvite { leg, to, caller, headers, max_forwards, offer };
+                let invite = OutgoingInvite { leg, to, caller, headers, max_forwards, carried, offer };
                 self.command(SipCommand::Invite(Box::new(invite)), out);
             }
         }
@@ -199,6 +203,9 @@ impl SipState {
                 Some(_) | None => {}
             },
             (DialogPhase::Early { .. } | DialogPhase::Answering | DialogPhase::Confirmed, _) => {}
+        }
+        if let Some(referral) = snapshot.referral {
+            self.dialog(DialogEvent::Referred(referral), out);
         }
         if let Some((request, offer)) = snapshot.pending.filter(|(request, _)| answering != Some(*request)) {
             self.dialog(DialogEvent::Reoffered { request, offer }, out);
@@ -354,6 +361,7 @@ impl SipState {
             DialogEvent::Reoffered { request, offer } => self.reoffered(request, offer, out),
             DialogEvent::ReofferAnswered(answer) => self.reoffer_answered(&answer, out),
             DialogEvent::ReofferFailed(status) => self.reoffer_failed(status),
+            DialogEvent::Referred(referral) => out.push(SipEffect::Report(LegReport::Referred(referral))),
             DialogEvent::Info(digit) => out.push(SipEffect::Report(LegReport::Digit { digit, by_info: true })),
             DialogEvent::Ended(cause) => self.over(cause, out),
         }

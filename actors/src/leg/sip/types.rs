@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::leg::{LegOrder, LegReport};
-use crate::model::address::{AppHeaders, CallerId, MaxForwards};
+use crate::model::address::{AppHeaders, CallerId, Carried, MaxForwards};
 use crate::model::cause::Cause;
 use crate::model::ids::DialogId;
 use crate::model::media::{Codec, Direction};
@@ -77,6 +77,8 @@ pub enum Role {
         headers: AppHeaders,
         /// How far the INVITE may go.
         max_forwards: MaxForwards,
+        /// What else it carries.
+        carried: Box<Carried>,
     },
 }
 

@@ -143,6 +143,7 @@ fn called(contact: &str) -> (Bench, DialogId) {
         caller: CallerId { display: String::new(), number: "100".into() },
         headers: AppHeaders::default(),
         max_forwards: MaxForwards::default(),
+        carried: Default::default(),
         offer: offer(1),
     };
     bench.brain.order(dialog, SipCommand::Invite(Box::new(invite)));

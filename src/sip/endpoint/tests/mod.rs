@@ -11,6 +11,7 @@ mod loops;
 mod outbound;
 mod pair;
 mod redelivery;
+mod refer;
 mod reliable;
 mod requests;
 mod sessions;
@@ -154,6 +155,7 @@ impl Brain for Scripted {
                         caller: CallerId::default(),
                         headers,
                         max_forwards: invite.max_forwards.forwarded(),
+                        carried: invite.carried.clone(),
                         offer: offer(2),
                     };
                     self.order(out, SipCommand::Invite(Box::new(invite)));

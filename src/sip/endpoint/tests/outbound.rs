@@ -16,6 +16,7 @@ pub(super) fn invite(bench: &Bench, to: Vec<Destination>) -> DialogId {
         caller: CallerId { display: String::new(), number: "100".into() },
         headers: AppHeaders::default(),
         max_forwards: MaxForwards::default(),
+        carried: Default::default(),
         offer: offer(1),
     };
     bench.brain.order(dialog, SipCommand::Invite(Box::new(invite)));

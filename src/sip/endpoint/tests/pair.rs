@@ -42,6 +42,7 @@ pub(super) fn call(pair: &Pair, to: Vec<Destination>) -> DialogId {
         caller: CallerId { display: "Al \"x\"\r\nEvil: 1".into(), number: "100".into() },
         headers: AppHeaders { number: Some("<sip:u@example.com>".into()), ..AppHeaders::default() },
         max_forwards: MaxForwards(9),
+        carried: Default::default(),
         offer: offer(1),
     };
     pair.a.1.order(dialog, SipCommand::Invite(Box::new(invite)));
@@ -65,6 +66,7 @@ pub(super) fn empty(core: &SipCore) -> bool {
             && core.merged.is_empty()
             && core.unsent.is_empty()
             && core.registers.is_empty()
+            && core.refers.is_empty()
     })
 }
 

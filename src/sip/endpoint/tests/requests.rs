@@ -90,7 +90,10 @@ async fn what_we_do_not_know_is_refused_by_its_own_status() {
     type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], u16);
     let cases: &[Case<'_>] = &[
         ("FROB", &[("CSeq", "1 FROB")], 501),
-        ("REFER", &[("Via", "SIP/2.0/UDP h;branch=z9hG4bK2")], 405),
+        ("REFER", &[("Via", "SIP/2.0/UDP h;branch=z9hG4bK2")], 403),
+        ("SUBSCRIBE", &[("Via", "SIP/2.0/UDP h;branch=z9hG4bK9"), ("Event", "message-summary")], 489),
+        ("PUBLISH", &[("Via", "SIP/2.0/UDP h;branch=z9hG4bKa"), ("Event", "presence")], 489),
+        ("NOTIFY", &[("Via", "SIP/2.0/UDP h;branch=z9hG4bKb"), ("Event", "message-summary")], 481),
         ("BYE", &[("Via", "SIP/2.0/UDP h;branch=z9hG4bK3")], 481),
         ("BYE", &[("Via", "SIP/2.0/UDP h;branch=z9hG4bK4"), ("To", "<sip:a@b>;tag=none")], 481),
         ("OPTIONS", &[("Via", "SIP/2.0/UDP h;branch=z9hG4bK5")], 200),
@@ -103,6 +106,9 @@ async fn what_we_do_not_know_is_refused_by_its_own_status() {
         assert_eq!(Bench::codes(&answers), [*code], "{method} {changes:?}");
         if *code == 420 {
             assert!(answers.concat().contains("Unsupported: x-new\r\n"));
+        }
+        if *code == 489 {
+            assert!(answers.concat().contains("Allow-Events: refer\r\n"));
         }
         if *code == 405 || *code == 501 {
             assert!(answers.concat().contains("Allow: INVITE"));

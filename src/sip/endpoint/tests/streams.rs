@@ -122,6 +122,7 @@ fn an_invite(to: Destination) -> SipCommand {
         caller: CallerId::default(),
         headers: AppHeaders::default(),
         max_forwards: MaxForwards::default(),
+        carried: Default::default(),
         offer: offer(1),
     }))
 }

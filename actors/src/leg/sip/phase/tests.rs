@@ -41,6 +41,8 @@ fn uas(offer: Option<AudioOffer>) -> SipState {
         asserted: None,
         headers: AppHeaders::default(),
         max_forwards: MaxForwards::default(),
+        carried: Carried::default(),
+        replaces: None,
         offer,
         reliable: false,
     };
@@ -50,7 +52,7 @@ fn uas(offer: Option<AudioOffer>) -> SipState {
 fn uac() -> SipState {
     let to = vec![Destination::Uri(SipUri("sip:2@h".into()))];
     let (headers, hops) = (AppHeaders::default(), MaxForwards::default());
-    open(SipState::uac(to, CallerId::default(), headers, hops, vec![Codec::Pcma, Codec::Pcmu]))
+    open(SipState::uac(to, CallerId::default(), headers, hops, Carried::default(), vec![Codec::Pcma, Codec::Pcmu]))
 }
 
 fn open(mut state: SipState) -> SipState {
@@ -99,6 +101,7 @@ fn snapshot(phase: DialogPhase, last_order: u64) -> DialogSnapshot {
         leg: None,
         phase,
         pending: None,
+        referral: None,
         remote: None,
         advertised: None,
         local: None,
