@@ -8,13 +8,13 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use tandem::link::{MasterKey, SrtpProfile};
 use tandem::media::codec::Rate;
 use tandem::media::codec::g711::Law;
 use tandem::media::codec::opus::{Decoder, Encoder, OpusSettings};
 use tandem::media::rig::{Peer, Rig};
 use tandem::media::srtp::{OVERHEAD, Receiver, Sender};
 use tandem_actors::model::media::Codec;
+use tandem_actors::model::srtp::{MasterKey, SrtpProfile};
 
 /// Calls of two legs.
 const CALLS: usize = 25;
@@ -108,7 +108,7 @@ impl Bare {
             let encoder = Encoder::new(Rate::Narrow, OpusSettings::default()).expect("an encoder");
             (Decoder::new(Rate::Narrow).expect("a decoder"), encoder)
         };
-        let (profile, key) = (SrtpProfile::AesCm128HmacSha1_80, MasterKey { key: [7; 16], salt: [7; 14] });
+        let (profile, key) = (SrtpProfile::AesCm128HmacSha1_80, MasterKey { key: [7; 32], salt: [7; 14] });
         Self {
             work,
             legs: legs.collect(),

@@ -73,7 +73,7 @@ impl Brain for Inbox {
 
     fn rtc(&self, event: RtcEvent) {
         if let Some(ctx) = self.ctx() {
-            ctx.directory.rtc_legs.cast(&event.leg, LegMsg::Rtc(event.kind));
+            ctx.directory.cast_leg(&event.leg, LegMsg::Rtc(event.kind));
         }
     }
 

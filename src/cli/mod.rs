@@ -169,6 +169,9 @@ fn load(file: &Path) -> Result<Config, config::Problems> {
 }
 
 fn check_config(config: &Config) {
+    if let Some(warnings) = &config.warnings {
+        eprintln!("warning:\n{warnings}");
+    }
     println!("{}: OK", config.file.display());
 }
 

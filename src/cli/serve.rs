@@ -51,6 +51,9 @@ pub trait Switch: Send + Sync + 'static {
 
 pub(super) fn serve(config: Config, wall: WallClock, start: Start, show: bool) -> Result<(), Failure> {
     telemetry::log(&config.log)?;
+    if let Some(warnings) = &config.warnings {
+        tracing::warn!("{warnings}");
+    }
     let render = telemetry::metrics()?;
     store::describe();
     runtime()?.block_on(run(config, wall, render, start, show))

@@ -131,6 +131,11 @@ pub struct Sip {
     /// Codecs offered to phones and to trunks without a list of their own, in order: `opus`, `pcma`, `pcmu`. Default:
     /// `["opus", "pcma", "pcmu"]`. Why: Opus passes to a browser untouched; G.711 is what every phone has.
     pub codecs: Vec<Codec>,
+    /// What protects the media of phones: `none` (RTP in the clear; a phone that demands SRTP is answered 488), `sdes_optional` (keys
+    /// are offered in the SDP and SRTP is spoken with who takes them), `sdes` (SRTP or no call), `dtls` (DTLS-SRTP with ICE, as
+    /// browsers speak it, or no call). A caller who offers DTLS-SRTP with ICE is answered so under each of them. Default: `"none"`.
+    /// Why: keys in an SDP that itself travels in the clear protect nothing, and some old phones stumble over them.
+    pub media_encryption: Encryption,
     /// Digest algorithms in the order they are offered: `md5`, `sha256`, `sha512-256`, each also with `-sess`. Default: `["md5"]`.
     /// Why: every phone has it, and some (baresip 1, as Debian 12 has it) give up on a challenge that offers SHA-256 beside it; add
     /// it where all yours know it. A subscriber made before `sha512-256` was kept has to be made again to use it.
@@ -159,6 +164,7 @@ impl Default for Sip {
         Self {
             listeners: vec![Listener { name: "main".into(), ..Listener::default() }],
             codecs: vec![Codec::Opus, Codec::Pcma, Codec::Pcmu],
+            media_encryption: Encryption::None,
             digest: vec![Digest::Md5],
             digest_by_user: BTreeMap::new(),
             digest_integrity: false,
@@ -279,6 +285,20 @@ pub enum ClientCertificates {
     Required,
     /// They may.
     Optional,
+}
+
+/// What protects media, as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encryption {
+    /// Nothing.
+    None,
+    /// SDES where the peer takes it.
+    SdesOptional,
+    /// SDES.
+    Sdes,
+    /// DTLS-SRTP with ICE.
+    Dtls,
 }
 
 /// A digest algorithm, as written.
@@ -628,6 +648,9 @@ pub struct Trunk {
     pub options_interval_s: u64,
     /// Codecs offered to it, in order. Default: `[]`, those of `[sip]`. Why: a provider that transcodes badly is told less.
     pub codecs: Vec<Codec>,
+    /// What protects its media: `none`, `sdes_optional`, `sdes`, `dtls`, as in `[sip]`. Default: none, that of `[sip]`. Why: what a
+    /// provider speaks is in its contract.
+    pub media_encryption: Option<Encryption>,
     /// Where its calls go by the number dialled, exact number first, then `"*"`: `user:ID`, `service:ID`, `subscriber:ID` or
     /// `room:ID`. A number without a route goes where any caller's goes (services, `user_prefix`, registered phones,
     /// `by_request_uri`), but never out by a trunk. Default: `{}`, no routes. Why: nobody but you knows.
@@ -689,6 +712,7 @@ impl Default for Trunk {
             allowed_addresses: Vec::new(),
             options_interval_s: 30,
             codecs: Vec::new(),
+            media_encryption: None,
             routes: BTreeMap::new(),
             prefix: String::new(),
             caller_id: "pass".into(),

@@ -19,55 +19,10 @@ use std::net::SocketAddr;
 use std::sync::mpsc;
 
 use tandem_actors::model::ids::MediaId;
-use zeroize::ZeroizeOnDrop;
+use tandem_actors::model::srtp::SrtpKeys;
 
 /// Where the engine sends the control end of each worker's rings, one a (re)started worker.
 pub type ControlEnds = mpsc::Sender<ControlEnd>;
-
-/// SRTP protection profiles we speak (RFC 5764 §4.1.2, RFC 7714 §14.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SrtpProfile {
-    /// AES-CM, HMAC-SHA1 with an 80-bit tag: 16-byte key, 14-byte salt.
-    AesCm128HmacSha1_80,
-    /// AEAD AES-128-GCM: 16-byte key, 12-byte salt.
-    AeadAes128Gcm,
-}
-
-impl SrtpProfile {
-    /// Length of the master salt, bytes. The master key of both is 16 bytes.
-    pub fn salt_len(self) -> usize {
-        match self {
-            SrtpProfile::AesCm128HmacSha1_80 => 14,
-            SrtpProfile::AeadAes128Gcm => 12,
-        }
-    }
-}
-
-/// A master key and salt of one direction. Wiped on drop, never printed.
-#[derive(Clone, ZeroizeOnDrop)]
-pub struct MasterKey {
-    /// Master key.
-    pub key: [u8; 16],
-    /// Master salt; the first [`SrtpProfile::salt_len`] bytes count.
-    pub salt: [u8; 14],
-}
-
-impl std::fmt::Debug for MasterKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MasterKey(…)")
-    }
-}
-
-/// The keys of one media session.
-#[derive(Debug, Clone)]
-pub struct SrtpKeys {
-    /// Profile of both directions.
-    pub profile: SrtpProfile,
-    /// What we send with.
-    pub send: MasterKey,
-    /// What the peer sends with.
-    pub receive: MasterKey,
-}
 
 /// What the RTC adapter tells the media engine directly. Implemented by the engine's handle; never blocks.
 pub trait SrtpSink: Send + Sync + 'static {

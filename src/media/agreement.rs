@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tandem_actors::model::media::{Codec, Direction};
-use tandem_actors::model::negotiate::Negotiated;
+use tandem_actors::model::negotiate::{Negotiated, Secured};
 
 use super::receive::Kind;
 
@@ -32,6 +32,8 @@ pub struct Agreement {
     pub remote_rtcp: Option<SocketAddr>,
     /// RTCP on the RTP port.
     pub rtcp_mux: bool,
+    /// With keys that were agreed on with it; packets in the clear are refused.
+    pub secured: bool,
     /// Report silence after this long.
     pub silence_ns: Option<u64>,
 }
@@ -60,6 +62,7 @@ impl Agreement {
             remote_rtp: negotiated.remote_rtp.filter(|a| !a.ip().is_unspecified() && a.port() != 0),
             remote_rtcp: negotiated.remote_rtcp.filter(|a| !a.ip().is_unspecified() && a.port() != 0),
             rtcp_mux: negotiated.rtcp_mux,
+            secured: matches!(negotiated.secured, Secured::Sdes(_)),
             silence_ns: silence_after.map(|d| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)),
         }
     }

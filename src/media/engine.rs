@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use tandem_actors::model::ids::{MediaId, RoomId, WorkerId};
 use tandem_actors::model::media::{Codec, Digit};
+use tandem_actors::model::negotiate::Secured;
 use tandem_actors::ports::Brain;
 use tandem_actors::ports::media::{
     Attachment, Carriage, MediaCommand, MediaEvent, MediaEventKind, MediaPort, MediaSnapshot, MediaSpec, OpenError,
@@ -29,14 +30,15 @@ use super::codec::{Coder, CoderSpec, Rate};
 use super::config::{EngineError, MediaConfig};
 use super::crew::Crew;
 use super::mixer::{MEMBERS, Room};
-use super::plan::{Entry, Plan, RoomEntry};
+use super::plan::{Entry, Keys, Plan, RoomEntry};
 use super::ports::{Ports, Unavailable};
 use super::ring::{Command, DrainEnds, SlotId};
 use super::seat::Seat;
 use super::session::{Attached, Session};
 use super::worker::STEP_TICKS;
-use super::{dtmf, metrics, realtime, srtp};
-use crate::link::{self, SrtpKeys, SrtpSink, Wake};
+use super::{dtmf, metrics, realtime};
+use crate::link::{self, SrtpSink, Wake};
+use tandem_actors::model::srtp::SrtpKeys;
 
 /// How often the events thread looks without being woken, and publishes at least.
 const LOOK: Duration = Duration::from_millis(50);
@@ -180,10 +182,11 @@ impl SrtpSink for Engine {
             tracing::warn!(%media, "keys came for a media session that is not open");
             return;
         };
-        let (sender, receiver) = ciphers(&keys);
-        (entry.keys, entry.path) = (Some(keys), Some(path));
+        let (sender, receiver) = entry.keys.change(keys);
+        entry.path = Some(path);
         let (worker, slot) = (entry.opened.worker, entry.slot);
-        inner.crew.send(worker, Command::Secure(slot, media, sender, receiver, path));
+        inner.crew.send(worker, Command::Secure(slot, media, sender, receiver));
+        inner.crew.send(worker, Command::Path(slot, media, path));
     }
     fn path(&self, media: MediaId, path: SocketAddr) {
         let mut inner = self.shared.lock();
@@ -192,12 +195,6 @@ impl SrtpSink for Engine {
         let (worker, slot) = (entry.opened.worker, entry.slot);
         inner.crew.send(worker, Command::Path(slot, media, path));
     }
-}
-
-/// The ciphers of both directions.
-pub(super) fn ciphers(keys: &SrtpKeys) -> (Box<srtp::Sender>, Box<srtp::Receiver>) {
-    let sender = srtp::Sender::new(keys.profile, &keys.send);
-    (Box::new(sender), Box::new(srtp::Receiver::new(keys.profile, &keys.receive)))
 }
 
 impl Shared {
@@ -281,7 +278,7 @@ impl Inner {
             agreement: None,
             attachment: Attachment::Nothing,
             coder: None,
-            keys: None,
+            keys: Keys::default(),
             path: None,
             playing: None,
         };
@@ -311,6 +308,20 @@ impl Inner {
             MediaCommand::Configure { negotiated, silence_after, .. } => {
                 let agreement = Agreement::new(&negotiated, silence_after);
                 entry.agreement = Some(agreement);
+                // The keys first: what comes under the agreement is judged by them.
+                match negotiated.secured {
+                    Secured::Sdes(keys) if entry.port.is_some() => {
+                        let (sender, receiver) = entry.keys.change(*keys);
+                        if sender.is_some() || receiver.is_some() {
+                            self.crew.send(worker, Command::Secure(slot, media, sender, receiver));
+                        }
+                    }
+                    Secured::Plain if entry.port.is_some() && entry.keys.forget() => {
+                        self.crew.send(worker, Command::Expose(slot, media));
+                    }
+                    // A WebRTC peer's come from its handshake.
+                    Secured::Plain | Secured::Sdes(_) | Secured::Dtls(_) => {}
+                }
                 self.crew.send(worker, Command::Configure(slot, media, agreement));
                 self.provide_coders(media, shared.config.opus);
             }

@@ -22,17 +22,24 @@ impl Core {
                     session.configure(agreement, now_ns);
                 }
             }
-            Command::Secure(slot, media, sender, receiver, path) => {
+            Command::Secure(slot, media, sender, receiver) => {
                 let Some(session) = self.session(slot, media) else {
-                    self.retire(Some(sender));
-                    return self.retire(Some(receiver));
+                    self.retire(sender.map(|new| new.cipher as Retired));
+                    return self.retire(receiver.map(|new| new.cipher as Retired));
                 };
-                let sender = session.transmit.rekey(sender);
-                let receiver = session.receive.rekey(receiver);
-                session.order.reset();
+                let sender = sender.and_then(|new| session.transmit.rekey(new));
+                if receiver.is_some() {
+                    session.order.reset();
+                }
+                let receiver = receiver.and_then(|new| session.receive.rekey(new));
                 self.retire(sender.map(|b| b as Retired));
                 self.retire(receiver.map(|b| b as Retired));
-                self.path(slot, media, path);
+            }
+            Command::Expose(slot, media) => {
+                let Some(session) = self.session(slot, media) else { return };
+                let (sender, receiver) = (session.transmit.srtp.take(), session.receive.srtp.take());
+                self.retire(sender.map(|b| b as Retired));
+                self.retire(receiver.map(|b| b as Retired));
             }
             Command::Path(slot, media, path) => self.path(slot, media, path),
             Command::Coder(slot, media, coder) => {

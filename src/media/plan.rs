@@ -15,7 +15,49 @@ use super::clip::Clip;
 use super::codec::{CoderSpec, Rate};
 use super::ring::SlotId;
 use super::seat::Seat;
-use crate::link::SrtpKeys;
+use super::srtp::{self, Keyed};
+use tandem_actors::model::srtp::SrtpKeys;
+
+/// The SRTP keys of a session, and how many there have been in each direction.
+#[derive(Default)]
+pub struct Keys {
+    current: Option<SrtpKeys>,
+    sent: u32,
+    received: u32,
+}
+
+/// The ciphers of a session; a direction whose keys are as before is left out.
+type Ciphers = (Option<Keyed<srtp::Sender>>, Option<Keyed<srtp::Receiver>>);
+
+impl Keys {
+    /// Takes new ones up. What is as before stays in use: its key stream goes on, its replay list is kept.
+    pub fn change(&mut self, to: SrtpKeys) -> Ciphers {
+        let before = self.current.as_ref().filter(|before| before.profile == to.profile);
+        let send = before.is_none_or(|before| before.send != to.send);
+        let receive = before.is_none_or(|b| (&b.receive, &b.receive_mki) != (&to.receive, &to.receive_mki));
+        self.sent += u32::from(send);
+        self.received += u32::from(receive);
+        let (sender, receiver) = (send.then(|| self.sender(&to)), receive.then(|| self.receiver(&to)));
+        self.current = Some(to);
+        (sender, receiver)
+    }
+    /// There are none any more; whether there were.
+    pub fn forget(&mut self) -> bool {
+        self.current.take().is_some()
+    }
+    /// The ciphers of both directions, for a successor.
+    pub fn all(&self) -> Ciphers {
+        let current = self.current.as_ref();
+        (current.map(|keys| self.sender(keys)), current.map(|keys| self.receiver(keys)))
+    }
+    fn sender(&self, keys: &SrtpKeys) -> Keyed<srtp::Sender> {
+        Keyed { keys: self.sent, cipher: Box::new(srtp::Sender::new(keys.profile, &keys.send)) }
+    }
+    fn receiver(&self, keys: &SrtpKeys) -> Keyed<srtp::Receiver> {
+        let receiver = srtp::Receiver::new(keys.profile, &keys.receive).with_mki(&keys.receive_mki);
+        Keyed { keys: self.received, cipher: Box::new(receiver) }
+    }
+}
 
 /// One session as planned.
 pub struct Entry {
@@ -36,7 +78,7 @@ pub struct Entry {
     /// The coder its thread has.
     pub coder: Option<CoderSpec>,
     /// Its SRTP keys.
-    pub keys: Option<SrtpKeys>,
+    pub keys: Keys,
     /// Its nominated path.
     pub path: Option<SocketAddr>,
     /// The clip that was last ordered, until it is stopped.

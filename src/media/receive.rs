@@ -3,7 +3,9 @@
 //! Symmetric RTP: a peer behind NAT sends from another address than it signalled. The first valid source is believed at once
 //! where it is the signalled host, or where nothing usable was signalled (a private address, none at all); everywhere else,
 //! and for every later change, a new source must *prove* itself: [`PROOF`] valid packets of one stream in a row, none of which
-//! counts before the old source has been silent for [`SILENCE_NS`]. WebRTC needs none of this: its packets are authenticated.
+//! counts before the old source has been silent for [`SILENCE_NS`]. With SDES, packets are heard wherever they come from, since they are
+//! authenticated; where ours go follows the same rules, for a packet can be carried to us by somebody else. WebRTC needs none of this:
+//! ICE says where its peer is.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,7 +15,7 @@ use super::agreement::Agreement;
 use super::dtmf::Listener;
 use super::rtcp::Reception;
 use super::rtp::{Header, MAX_DROPOUT, Window};
-use super::srtp::{self, Refused};
+use super::srtp::{self, Keyed, Refused};
 use super::stats::Refusal;
 
 /// Packets in a row by which a new source proves itself: 200 ms of usual sound.
@@ -124,6 +126,10 @@ pub struct Receive {
     pub srtp: Option<Box<srtp::Receiver>>,
     /// Whether only authenticated packets count.
     pub authenticated: bool,
+    /// Whether ICE says where packets come from.
+    by_ice: bool,
+    /// Which keys.
+    keys: u32,
     /// Where packets come from.
     pub source: Source,
     /// The peer's stream.
@@ -142,18 +148,19 @@ pub struct Receive {
 }
 
 impl Receive {
-    /// Where `authenticated`, only SRTP counts.
-    pub fn new(authenticated: bool) -> Self {
-        Self { authenticated, ..Self::default() }
+    /// `by_ice`: a WebRTC peer, of which only SRTP counts.
+    pub fn new(by_ice: bool) -> Self {
+        Self { authenticated: by_ice, by_ice, ..Self::default() }
     }
 
     /// New keys: whatever comes under them is a new stream. Returns the old ones, to be freed elsewhere.
-    pub fn rekey(&mut self, srtp: Box<srtp::Receiver>) -> Option<Box<srtp::Receiver>> {
+    pub fn rekey(&mut self, new: Keyed<srtp::Receiver>) -> Option<Box<srtp::Receiver>> {
+        self.keys = new.keys;
         if self.ssrc.take().is_some() {
             self.reception.restart();
         }
         self.window = Window::default();
-        self.srtp.replace(srtp)
+        self.srtp.replace(new.cipher)
     }
 
     /// For a successor: the stream goes on after `top`.
@@ -164,6 +171,11 @@ impl Receive {
         if let Some(srtp) = &mut self.srtp {
             srtp.resume(ssrc, top);
         }
+    }
+
+    /// Which keys are in use.
+    pub fn keys(&self) -> u32 {
+        self.keys
     }
 
     /// The peer's stream and the highest index on it.
@@ -213,7 +225,8 @@ impl Receive {
             .incoming(header.payload_type)
             .or((header.payload_type == COMFORT_NOISE).then_some(Kind::Nothing))
             .ok_or(Refusal::PayloadType)?;
-        if proven.is_none() && !self.source.admits(from, header.ssrc, now_ns) {
+        let admitted = self.by_ice || self.source.admits(from, header.ssrc, now_ns);
+        if proven.is_none() && !admitted {
             return Err(Refusal::Source);
         }
         if self.ssrc != Some(header.ssrc) {

@@ -8,7 +8,7 @@ use tandem_actors::ports::media::Attachment;
 use super::codec::Coder;
 use super::codec::opus::OpusSettings;
 use super::config::MediaConfig;
-use super::engine::{Inner, ciphers};
+use super::engine::Inner;
 use super::mixer::Room;
 use super::plan::{Entry, Plan};
 use super::realtime;
@@ -49,13 +49,18 @@ fn reseat(core: &mut Core, plan: &Plan, entry: &Entry, settings: OpusSettings, n
     if let Some(agreement) = entry.agreement {
         session.configure(agreement, now_ns);
     }
-    if let Some(keys) = &entry.keys {
-        let (sender, receiver) = ciphers(keys);
-        session.transmit.srtp = Some(sender);
-        session.receive.srtp = Some(receiver);
+    let (sender, receiver) = entry.keys.all();
+    // What the seat counted under earlier keys says nothing of these.
+    let mut counted = true;
+    if let Some(sender) = sender {
+        session.transmit.rekey(sender);
+    }
+    if let Some(receiver) = receiver {
+        counted = entry.seat.receive_keys.load(Ordering::Relaxed) == receiver.keys;
+        session.receive.rekey(receiver);
     }
     let top = entry.seat.peer_top.load(Ordering::Acquire);
-    if top != u64::MAX {
+    if top != u64::MAX && counted {
         let latched = entry.seat.remote.load().filter(|_| entry.path.is_none());
         session.receive.resume(entry.seat.peer_ssrc.load(Ordering::Relaxed), top, latched);
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tandem_actors::model::ids::{LegId, MediaId, WorkerId};
 use tandem_actors::model::media::{Codec, Direction};
-use tandem_actors::model::negotiate::{CodecLine, Negotiated, TelephoneEvent};
+use tandem_actors::model::negotiate::{CodecLine, Negotiated, Secured, TelephoneEvent};
 use tandem_actors::ports::media::MediaEvent;
 
 use super::agreement::Agreement;
@@ -22,10 +22,11 @@ use super::rtp::Header;
 use super::seat::{Seat, Station};
 use super::session::{Attached, Session};
 use super::socket::Epoll;
-use super::srtp;
+use super::srtp::{self, Keyed};
 use super::stats::WorkerStats;
 use super::worker::{Core, TICK, TOKEN_RTCP};
-use crate::link::{ControlEnd, Datagram, MasterKey, SrtpProfile, Wake};
+use crate::link::{ControlEnd, Datagram, Wake};
+use tandem_actors::model::srtp::{MasterKey, SrtpProfile};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// The payload type of telephone-event.
@@ -104,13 +105,15 @@ impl Rig {
             self.epoll.add(rtcp.as_raw_fd(), u64::from(slot) | TOKEN_RTCP)?;
         }
         self.order(Command::Open(slot, Box::new(Session::new(seat, false))));
-        let (profile, key) = (SrtpProfile::AesCm128HmacSha1_80, MasterKey { key: [7; 16], salt: [7; 14] });
+        let (profile, key) = (SrtpProfile::AesCm128HmacSha1_80, MasterKey { key: [7; 32], salt: [7; 14] });
         let sender = secured.then(|| srtp::Sender::new(profile, &key));
         let peer = Peer { slot, media, socket, theirs, to, codec, sent: 0, reports: 0, sender };
         self.agree(&peer, true);
         if secured {
-            let ciphers = (srtp::Sender::new(profile, &key), srtp::Receiver::new(profile, &key));
-            self.order(Command::Secure(slot, media, Box::new(ciphers.0), Box::new(ciphers.1), theirs));
+            let sender = Keyed { keys: 1, cipher: Box::new(srtp::Sender::new(profile, &key)) };
+            let receiver = Keyed { keys: 1, cipher: Box::new(srtp::Receiver::new(profile, &key)) };
+            self.order(Command::Secure(slot, media, Some(sender), Some(receiver)));
+            self.order(Command::Path(slot, media, theirs));
         }
         Ok(peer)
     }
@@ -132,6 +135,7 @@ impl Rig {
             remote_rtcp: None,
             rtcp_mux: secured,
             audio_level: None,
+            secured: Secured::Plain,
         };
         self.order(Command::Configure(peer.slot, peer.media, Agreement::new(&negotiated, None)));
     }

@@ -21,7 +21,7 @@ use super::codec::Coder;
 use super::dtmf;
 use super::mixer::{Member, Room};
 use super::session::{Attached, Session};
-use super::srtp;
+use super::srtp::{self, Keyed};
 
 /// Commands waiting for one thread.
 pub const COMMANDS: usize = 1024;
@@ -45,8 +45,10 @@ pub enum Command {
     Open(SlotId, Box<Session>),
     /// See `MediaCommand::Configure`.
     Configure(SlotId, MediaId, Agreement),
-    /// New SRTP keys, and the path they are for.
-    Secure(SlotId, MediaId, Box<srtp::Sender>, Box<srtp::Receiver>, SocketAddr),
+    /// New SRTP keys, of either direction or of both.
+    Secure(SlotId, MediaId, Option<Keyed<srtp::Sender>>, Option<Keyed<srtp::Receiver>>),
+    /// No SRTP any more.
+    Expose(SlotId, MediaId),
     /// A new path.
     Path(SlotId, MediaId, SocketAddr),
     /// A coder in place of the one before.

@@ -27,6 +27,10 @@ pub struct Seat {
     pub sockets: Option<(UdpSocket, UdpSocket)>,
     /// Ours, for the life of the session.
     pub ssrc: u32,
+    /// Which keys [`Seat::next_index`] counts under (`Keyed::keys`), and which [`Seat::peer_top`].
+    pub send_keys: AtomicU32,
+    /// See [`Seat::send_keys`].
+    pub receive_keys: AtomicU32,
     /// Next extended sequence number.
     pub next_index: AtomicU64,
     /// Last timestamp sent.
@@ -62,6 +66,8 @@ impl Seat {
             leg,
             sockets,
             ssrc: rand::random(),
+            send_keys: AtomicU32::new(0),
+            receive_keys: AtomicU32::new(0),
             next_index: AtomicU64::new(u64::from(rand::random::<u16>() >> 2)),
             timestamp: AtomicU32::new(rand::random()),
             rtcp_index: AtomicU32::new(0),

@@ -171,7 +171,8 @@ impl Session {
         if self.agreement == Some(agreement) {
             return;
         }
-        if !self.receive.authenticated {
+        if self.seat.sockets.is_some() {
+            self.receive.authenticated = agreement.secured;
             self.receive.source.signal(agreement.remote_rtp);
         }
         if self.agreement.is_none_or(|before| before.send != agreement.send || before.frame_ms != agreement.frame_ms) {
@@ -260,6 +261,7 @@ impl Session {
         self.transmit.store(seat);
         if let Some((ssrc, top)) = self.receive.top() {
             seat.peer_ssrc.store(ssrc, Ordering::Relaxed);
+            seat.receive_keys.store(self.receive.keys(), Ordering::Relaxed);
             seat.peer_top.store(top, Ordering::Release);
         }
         seat.received.store(self.receive.packets, Ordering::Relaxed);

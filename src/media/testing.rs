@@ -80,7 +80,7 @@ pub fn negotiated(
     codec: tandem_actors::model::media::Codec,
     remote: Option<std::net::SocketAddr>,
 ) -> tandem_actors::model::negotiate::Negotiated {
-    use tandem_actors::model::negotiate::{CodecLine, Negotiated, TelephoneEvent};
+    use tandem_actors::model::negotiate::{CodecLine, Negotiated, Secured, TelephoneEvent};
     let line = CodecLine { payload_type: codec.default_payload_type(), codec, parameters: String::new() };
     let event = TelephoneEvent {
         payload_type: if codec.clock_rate() == 8000 { 101 } else { 110 },
@@ -97,6 +97,7 @@ pub fn negotiated(
         remote_rtcp: None,
         rtcp_mux: false,
         audio_level: None,
+        secured: Secured::Plain,
     }
 }
 

@@ -13,7 +13,10 @@ use super::ring::EventSink;
 use super::rtp::{HEADER, Header, MAX_DROPOUT};
 use super::seat::{RESUME_GAP, Seat, Station};
 use super::socket::Outbox;
-use super::srtp;
+use super::srtp::{self, Keyed};
+
+/// Sequence numbers from here on are near their wrap: ten seconds of sound.
+const NEAR_WRAP: u64 = 0xffff - 500;
 
 /// What one tick works with.
 pub struct Wire<'a> {
@@ -77,6 +80,8 @@ pub struct Transmit {
     /// See [`Transmit::packets`].
     pub octets: u64,
     rtcp_next: u32,
+    /// Which keys.
+    keys: u32,
 }
 
 impl Transmit {
@@ -94,6 +99,7 @@ impl Transmit {
             packets: seat.sent.load(Ordering::Acquire),
             octets: 0,
             rtcp_next: seat.rtcp_index.load(Ordering::Acquire) + gap as u32,
+            keys: seat.send_keys.load(Ordering::Acquire),
         }
     }
 
@@ -222,13 +228,25 @@ impl Transmit {
         }
     }
 
-    /// New keys begin a new SRTCP count and a new key stream; the sequence goes on.
-    pub fn rekey(&mut self, sender: Box<srtp::Sender>) -> Option<Box<srtp::Sender>> {
-        self.srtp.replace(sender)
+    /// New keys begin with rollover 0, as the peer's new context does (RFC 4568 §7.1.4, RFC 5764 §4.2); the sequence goes on, but
+    /// steps over a wrap so near that a peer which misses its last packets would believe that it has not come. The keys that
+    /// are in use already (a successor gets them) change nothing.
+    pub fn rekey(&mut self, new: Keyed<srtp::Sender>) -> Option<Box<srtp::Sender>> {
+        if self.keys != new.keys {
+            self.keys = new.keys;
+            let sequence = self.next & 0xffff;
+            let next = if sequence >= NEAR_WRAP { 0 } else { sequence };
+            if next != self.next {
+                self.next = next;
+                self.interrupt();
+            }
+        }
+        self.srtp.replace(new.cipher)
     }
 
     /// Stores the place for a successor.
     pub fn store(&self, seat: &Seat) {
+        seat.send_keys.store(self.keys, Ordering::Release);
         seat.next_index.store(self.next, Ordering::Release);
         seat.timestamp.store(self.anchor.0, Ordering::Release);
         seat.rtcp_index.store(self.rtcp_next, Ordering::Release);
@@ -291,6 +309,43 @@ mod tests {
         let next = Transmit::new(&seat, true).made(Maker::Room, 300 * MS, 8000);
         assert_eq!(next.index, last.index + 1 + RESUME_GAP);
         assert!((next.timestamp.wrapping_sub(last.timestamp) as i32) > 0);
+    }
+
+    fn keyed(keys: u32) -> Keyed<srtp::Sender> {
+        let profile = tandem_actors::model::srtp::SrtpProfile::AeadAes128Gcm;
+        let master = tandem_actors::model::srtp::MasterKey::random(profile);
+        Keyed { keys, cipher: Box::new(srtp::Sender::new(profile, &master)) }
+    }
+
+    #[test]
+    fn new_keys_begin_with_rollover_0_and_the_same_keys_change_nothing() {
+        let seat = Seat::new(MediaId(1), LegId(1), None);
+        let mut t = Transmit::new(&seat, false);
+        let before = t.next;
+        t.rekey(keyed(1));
+        assert_eq!(t.next, before, "the first keys begin where the stream does");
+        for (at, next) in [(0x3_1234, 0x1234), (0x3_fff0, 0), (0x1_8000, 0x8000)] {
+            t.next = at;
+            t.rekey(keyed(t.keys));
+            assert_eq!(t.next, at);
+            t.rekey(keyed(t.keys + 1));
+            assert_eq!(t.next, next);
+        }
+    }
+
+    #[test]
+    fn a_successor_that_gets_keys_its_predecessor_never_had_begins_with_rollover_0() {
+        let seat = Seat::new(MediaId(1), LegId(1), None);
+        let mut first = Transmit::new(&seat, false);
+        first.rekey(keyed(1));
+        first.next = 0x5_0100;
+        first.store(&seat);
+        let mut same = Transmit::new(&seat, true);
+        same.rekey(keyed(1));
+        assert_eq!(same.next, 0x5_0100 + RESUME_GAP);
+        let mut newer = Transmit::new(&seat, true);
+        newer.rekey(keyed(2));
+        assert_eq!(newer.next, 0x100 + RESUME_GAP);
     }
 
     proptest! {

@@ -9,15 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tandem_actors::model::ids::{LegId, MediaId, PeerId};
-use tandem_actors::model::negotiate::Setup;
+use tandem_actors::model::ids::{LegId, PeerId};
 use tandem_actors::ports::rtc::{PeerState, RtcCommand, RtcEvent, RtcEventKind};
 
-use super::dtls::Association;
-use super::ice::{Agent, Path};
+use super::ice::Path;
 use super::limit::Sources;
 use super::metrics;
-use super::offer::{Answered, Offer};
+use super::offer::Offer;
 use super::peer::{Effect, Peer, Record};
 use super::shared::{Shared, lock};
 use super::stun::{NotARequest, Request};
@@ -32,9 +30,9 @@ const REMEMBERED: Duration = Duration::from_secs(300);
 
 /// The thread's own state.
 pub struct Control {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     generation: u64,
-    peers: HashMap<PeerId, Box<Peer>>,
+    pub(super) peers: HashMap<PeerId, Box<Peer>>,
     by_ufrag: HashMap<String, PeerId>,
     by_path: HashMap<Path, PeerId>,
     sources: Sources,
@@ -130,81 +128,11 @@ impl Control {
             RtcCommand::Accept { leg, media, candidate, offer, codecs, direction } => {
                 self.accept(id, leg, media, Offer { sdp: offer, candidate, codecs, direction }, now);
             }
+            RtcCommand::Connect { leg, media, dtls } => self.connect(id, leg, media, *dtls, now),
             RtcCommand::Close => {
                 self.step(id, now, |peer, effects| peer.close(now, effects));
                 self.forget(id);
                 tracing::debug!(peer = %id, "closed");
-            }
-        }
-    }
-
-    fn accept(&mut self, id: PeerId, leg: LegId, media: MediaId, offer: Offer, now: Instant) {
-        let before = self.peers.get(&id).map(|peer| peer.record().clone());
-        let outcome = match &before {
-            Some(before) if before.media != media => Err("the media session of a peer cannot change".to_owned()),
-            Some(before) if before.answered.offer == offer => {
-                metrics::offer("repeated");
-                self.step(id, now, |peer, effects| peer.repeated(leg, effects));
-                return;
-            }
-            Some(_) | None => self.answer(id, leg, media, offer, before.as_ref(), now),
-        };
-        match outcome {
-            Ok(()) => {
-                metrics::offer("accepted");
-                tracing::debug!(peer = %id, %leg, again = before.is_some(), "offer answered");
-            }
-            Err(why) => {
-                metrics::offer("refused");
-                tracing::info!(peer = %id, %leg, %why, "offer refused");
-                self.tell(leg, id, RtcEventKind::Refused(why));
-            }
-        }
-    }
-
-    fn answer(
-        &mut self,
-        id: PeerId,
-        leg: LegId,
-        media: MediaId,
-        offer: Offer,
-        before: Option<&Record>,
-        now: Instant,
-    ) -> Result<(), String> {
-        let identity = self.shared.identity.clone();
-        let computed = catch_unwind(AssertUnwindSafe(|| {
-            let known = before.map(|record| (&record.answered, record.agent.clone()));
-            let (answered, agent) = Answered::new(id, offer, identity.fingerprint(), known)?;
-            match before {
-                None => {
-                    Peer::new(leg, media, answered, agent, &identity, now).map(|peer| Computed::First(Box::new(peer)))
-                }
-                Some(before) if before.answered.fingerprint == answered.fingerprint => {
-                    Ok(Computed::Later(Box::new(Later { answered, agent, renewed: None })))
-                }
-                Some(_) => {
-                    let active = answered.role == Setup::Active;
-                    let renewed = Some(Association::new(&identity, &answered.fingerprint, active)?);
-                    Ok(Computed::Later(Box::new(Later { answered, agent, renewed })))
-                }
-            }
-        }));
-        match computed {
-            Ok(Ok(Computed::First(peer))) => {
-                let accepted = peer.record().accepted();
-                self.put(id, peer);
-                self.tell(leg, id, accepted);
-                Ok(())
-            }
-            Ok(Ok(Computed::Later(later))) => {
-                let Later { answered, agent, renewed } = *later;
-                self.step(id, now, |peer, effects| peer.renegotiated(leg, answered, agent, renewed, now, effects));
-                Ok(())
-            }
-            Ok(Err(why)) => Err(why),
-            Err(_) => {
-                metrics::panicked();
-                Err("the offer met a defect of ours".into())
             }
         }
     }
@@ -275,7 +203,7 @@ impl Control {
     }
 
     /// One step of one peer, its panics kept from the others.
-    fn step(&mut self, id: PeerId, now: Instant, f: impl FnOnce(&mut Peer, &mut Vec<Effect>)) {
+    pub(super) fn step(&mut self, id: PeerId, now: Instant, f: impl FnOnce(&mut Peer, &mut Vec<Effect>)) {
         let Some(mut peer) = self.peers.remove(&id) else { return };
         let (leg, media) = (peer.record().leg, peer.record().media);
         let mut effects = Vec::new();
@@ -321,7 +249,7 @@ impl Control {
         }
     }
 
-    fn put(&mut self, id: PeerId, mut peer: Box<Peer>) {
+    pub(super) fn put(&mut self, id: PeerId, mut peer: Box<Peer>) {
         peer.take_changed();
         self.index(id, &peer);
         self.by_path.extend(peer.sources().map(|path| (path, id)));
@@ -372,7 +300,7 @@ impl Control {
         self.tell(leg, id, RtcEventKind::Failed(why.to_owned()));
     }
 
-    fn tell(&self, leg: LegId, peer: PeerId, kind: RtcEventKind) {
+    pub(super) fn tell(&self, leg: LegId, peer: PeerId, kind: RtcEventKind) {
         match &kind {
             RtcEventKind::Failed(why) => tracing::info!(%peer, %leg, %why, "failed"),
             RtcEventKind::Connected => tracing::info!(%peer, %leg, "connected"),
@@ -384,26 +312,13 @@ impl Control {
     }
 }
 
-/// A later offer answered: the association is there where DTLS begins anew.
-struct Later {
-    answered: Answered,
-    agent: Agent,
-    renewed: Option<Association>,
-}
-
-/// An offer answered, before anything is changed.
-enum Computed {
-    First(Box<Peer>),
-    Later(Box<Later>),
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::{Double, Ear, Sink};
     use super::*;
     use crate::link::Wake;
     use std::sync::mpsc;
-    use tandem_actors::model::ids::WorkerId;
+    use tandem_actors::model::ids::{MediaId, WorkerId};
     use tandem_actors::model::media::{Codec, Direction};
     use tandem_actors::ports::rtc::Sdp;
 
@@ -422,7 +337,8 @@ mod tests {
         let offer =
             Offer { sdp: Sdp(double.offer()), candidate, codecs: vec![Codec::Opus], direction: Direction::SendRecv };
         control.accept(id, LEG, MediaId(1), offer, now);
-        double.answered(&control.shared.book.get(&id).expect("accepted").answered.sdp.0);
+        let record = control.shared.book.get(&id).expect("accepted").clone();
+        double.answered(&record.answered.expect("answered").sdp.0);
         double
     }
 

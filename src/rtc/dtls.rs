@@ -17,13 +17,12 @@ use rtc::shared::TransportProtocol;
 use rtc::shared::error::Error;
 use sha2::{Digest, Sha256};
 
-use crate::link::{MasterKey, SrtpKeys, SrtpProfile};
+use tandem_actors::model::srtp::{MasterKey, SrtpKeys, SrtpProfile};
 
 /// One placeholder for every remote: an association belongs to the ICE session, not to an address, so a changed path is no new one.
 const REMOTE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 65535);
 /// RFC 5764 §4.2.
 const EXPORTER: &str = "EXTRACTOR-dtls_srtp";
-const KEY: usize = 16;
 
 /// Who we are in every handshake: one self-made ECDSA P-256 certificate a process run.
 #[derive(Clone)]
@@ -189,13 +188,12 @@ impl Association {
         } else {
             return Err(format!("the peer wants SRTP profile {chosen:?}"));
         };
-        let salt = profile.salt_len();
         let material = state
-            .export_keying_material(EXPORTER, &[], 2 * (KEY + salt))
+            .export_keying_material(EXPORTER, &[], 2 * (profile.key_len() + profile.salt_len()))
             .map_err(|error| format!("no SRTP keys: {error}"))?;
-        let (client, server) = halves(material.as_ref(), salt).ok_or("the exporter gave too few bytes")?;
+        let (client, server) = halves(profile, material.as_ref()).ok_or("the exporter gave too few bytes")?;
         let (send, receive) = if state.is_client() { (client, server) } else { (server, client) };
-        Ok(SrtpKeys { profile, send, receive })
+        Ok(SrtpKeys { profile, send, receive, receive_mki: Vec::new() })
     }
 }
 
@@ -215,14 +213,11 @@ fn is_plausible(mut datagram: &[u8]) -> bool {
     false
 }
 
-fn halves(material: &[u8], salt: usize) -> Option<(MasterKey, MasterKey)> {
-    let (keys, salts) = material.split_at_checked(2 * KEY)?;
-    let half = |key: &[u8], from: &[u8]| {
-        let mut master = MasterKey { key: key.try_into().ok()?, salt: [0; 14] };
-        master.salt.get_mut(..salt)?.copy_from_slice(from);
-        Some(master)
-    };
-    Some((half(keys.get(..KEY)?, salts.get(..salt)?)?, half(keys.get(KEY..)?, salts.get(salt..2 * salt)?)?))
+fn halves(profile: SrtpProfile, material: &[u8]) -> Option<(MasterKey, MasterKey)> {
+    let (keys, salts) = material.split_at_checked(2 * profile.key_len())?;
+    let (key, other_key) = keys.split_at_checked(profile.key_len())?;
+    let (salt, other_salt) = salts.split_at_checked(profile.salt_len())?;
+    Some((MasterKey::from_parts(profile, key, salt)?, MasterKey::from_parts(profile, other_key, other_salt)?))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use rand::distr::{Alphanumeric, SampleString};
 use tandem_actors::model::ids::WorkerId;
+use tandem_actors::model::negotiate::Dtls;
 
 /// Where a datagram came from, and by whose shared port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +45,10 @@ impl Credentials {
             theirs: theirs.to_owned(),
         }
     }
+
+    fn of(dtls: &Dtls) -> Self {
+        Self { ufrag: dtls.ours.ufrag.clone(), pwd: dtls.ours.pwd.clone(), theirs: dtls.theirs.ufrag.clone() }
+    }
 }
 
 /// The agent.
@@ -59,6 +64,11 @@ impl Agent {
     /// For a peer with this user fragment.
     pub fn new(theirs: &str) -> Self {
         Self { current: Credentials::new(theirs), previous: None, path: None }
+    }
+
+    /// For a peer whose credentials went another way, both halves.
+    pub fn agreed(dtls: &Dtls) -> Self {
+        Self { current: Credentials::of(dtls), previous: None, path: None }
     }
 
     /// What our answer says.
@@ -90,6 +100,16 @@ impl Agent {
             return self;
         }
         Self { previous: Some(self.current), current: Credentials::new(theirs), path: self.path }
+    }
+
+    /// The same, where both halves went another way.
+    #[must_use]
+    pub fn agreed_anew(self, dtls: &Dtls) -> Self {
+        let current = Credentials::of(dtls);
+        if self.current == current {
+            return self;
+        }
+        Self { previous: Some(self.current), current, path: self.path }
     }
 
     /// An authenticated check that nominates its path. Whether that changes the path is seen by comparing [`Agent::path`].

@@ -7,6 +7,9 @@
 //!                                                   v   |
 //!  browser <------------------- UDP -------------> media-k (the shared port; SRTP, RTP, RTCP)
 //! ```
+//! A browser of ours sends its offer through here as text ([`RtcCommand::Accept`]); what a SIP dialog agreed on comes typed, whoever
+//! offered ([`RtcCommand::Connect`]). From there on both are the same.
+//!
 //! Implements RFC 8445 as a lite agent (§2.5) with restarts (RFC 8839 §4.4), STUN authentication (RFC 8489 §9.1), consent as a lite
 //! agent sees it (RFC 7675), demultiplexing (RFC 7983), DTLS-SRTP keys (RFC 5764) by fingerprint (RFC 8122), roles and new
 //! associations (RFC 8842). SDP is `crate::sdp`'s, SRTP is the media engine's.
@@ -20,6 +23,7 @@
 //! What survives what: a panic in a peer's step ends that peer. When the thread dies or sticks, [`Rtc::restart`] puts another in its
 //! place: connected peers keep SRTP (the keys are the media engine's) and go on being answered, handshakes under way fail.
 
+mod agree;
 mod control;
 mod dtls;
 mod ice;
@@ -131,11 +135,11 @@ impl RtcPort for Rtc {
             (Entry::Occupied(heard), RtcCommand::Close) => {
                 heard.remove();
             }
-            (Entry::Occupied(mut heard), RtcCommand::Accept { .. }) => {
+            (Entry::Occupied(mut heard), RtcCommand::Accept { .. } | RtcCommand::Connect { .. }) => {
                 heard.insert(epoch);
             }
             (Entry::Vacant(_), RtcCommand::Close) => {}
-            (Entry::Vacant(free), RtcCommand::Accept { .. }) => {
+            (Entry::Vacant(free), RtcCommand::Accept { .. } | RtcCommand::Connect { .. }) => {
                 free.insert(epoch);
             }
         }
@@ -147,6 +151,10 @@ impl RtcPort for Rtc {
 
     fn snapshot(&self, peer: PeerId) -> Option<PeerSnapshot> {
         self.shared.book.get(&peer).map(|record| record.snapshot())
+    }
+
+    fn fingerprint(&self) -> String {
+        self.shared.identity.fingerprint().to_owned()
     }
 
     fn keep_running(&self) -> Result<bool, String> {

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use tandem_actors::model::ids::PeerId;
 use tandem_actors::model::media::{Codec, Direction};
 use tandem_actors::model::negotiate::{
-    AudioDescription, AudioOffer, Capabilities, DtlsIce, Negotiated, Profile, Setup,
+    AudioDescription, AudioOffer, Capabilities, Dtls, DtlsIce, Negotiated, Profile, Secured, Security, Setup,
 };
 use tandem_actors::ports::rtc::Sdp;
 
@@ -38,15 +38,12 @@ pub struct Answered {
     pub sdp: Sdp,
     /// What was agreed.
     pub negotiated: Box<Negotiated>,
-    /// The peer's certificate.
-    pub fingerprint: String,
-    /// Our role in the handshake.
-    pub role: Setup,
 }
 
 impl Answered {
     /// Answers an offer: the first one, or one after `before`, whose `o=` line and DTLS role it keeps as long as the peer keeps its
-    /// certificate (RFC 3264 §8, RFC 8842 §5.3). `agent` is as before the offer; it is returned as after it.
+    /// certificate (RFC 3264 §8, RFC 8842 §5.3). The agent is as before the offer; it is returned as after it, with what the two
+    /// sides agreed on.
     ///
     /// # Errors
     /// Plain words why it cannot be answered.
@@ -54,26 +51,22 @@ impl Answered {
         peer: PeerId,
         offer: Offer,
         our_fingerprint: &str,
-        before: Option<(&Answered, Agent)>,
-    ) -> Result<(Self, Agent), String> {
+        before: Option<(&Answered, &Dtls, Agent)>,
+    ) -> Result<(Self, Dtls, Agent), String> {
         let description = sdp::parse(&offer.sdp.0).map_err(|error| error.to_string())?;
         let theirs = match &description.profile {
             Profile::Dtls(theirs) => theirs.clone(),
-            Profile::Plain => return Err("the media profile RTP/AVP is not spoken on this leg".into()),
-            Profile::Other(token) => return Err(format!("the media profile {token} is not spoken on this leg")),
+            Profile::Plain | Profile::Sdes(_) | Profile::Other(_) => {
+                return Err("the offer is not of UDP/TLS/RTP/SAVPF with ICE: not a browser's".into());
+            }
         };
-        if theirs.lite {
-            return Err("both sides are ICE-lite: nobody would send checks".into());
-        }
         let (before, agent) = match before {
-            Some((before, agent)) => (Some(before), agent.offered(&theirs.ufrag)),
+            Some((answered, dtls, agent)) => (Some((answered, dtls)), agent.offered(&theirs.ufrag)),
             None => (None, Agent::new(&theirs.ufrag)),
         };
-        let role = match before.filter(|before| before.fingerprint == theirs.fingerprint) {
-            Some(before) => before.role,
-            None if theirs.setup == Setup::Passive => Setup::Active,
-            None => Setup::Passive,
-        };
+        let same = before.filter(|(_, dtls)| dtls.theirs.fingerprint == theirs.fingerprint);
+        let role = same.map_or(Setup::Actpass, |(_, dtls)| dtls.ours.setup);
+        let before = before.map(|(answered, _)| answered);
         let ours = Capabilities {
             codecs: offer.codecs.clone(),
             rtp: offer.candidate,
@@ -81,7 +74,7 @@ impl Answered {
             // RFC 8829 §5.2.1: 63 bits.
             session_id: peer.0 >> 1,
             session_version: before.map_or(1, |before| before.answer.session_version),
-            dtls: Some(DtlsIce {
+            security: Security::Dtls(Box::new(DtlsIce {
                 ufrag: agent.current().ufrag.clone(),
                 pwd: agent.current().pwd.clone(),
                 lite: true,
@@ -92,19 +85,16 @@ impl Answered {
                 audio_level: theirs.audio_level,
                 // The media engine chooses the SSRC; with one section a browser takes whatever comes.
                 ssrc: None,
-            }),
+            })),
         };
         let (answer, negotiated) = AudioOffer(description).answer(&ours).map_err(|error| error.to_string())?;
-        let mut answer = answer.0;
-        if let Profile::Dtls(ours) = &mut answer.profile {
-            ours.setup = role;
-        }
+        let Secured::Dtls(dtls) = &negotiated.secured else { return Err("no DTLS was agreed on".into()) };
+        let (dtls, mut answer) = ((**dtls).clone(), answer.0);
         if before.is_some_and(|before| before.answer != answer) {
             answer.session_version += 1;
         }
         let sdp = Sdp(sdp::write(&answer));
-        let fingerprint = theirs.fingerprint;
-        Ok((Self { offer, answer, sdp, negotiated: Box::new(negotiated), fingerprint, role }, agent))
+        Ok((Self { offer, answer, sdp, negotiated: Box::new(negotiated) }, dtls, agent))
     }
 }
 
@@ -129,15 +119,15 @@ mod tests {
         }
     }
 
-    fn first(offer: Offer) -> (Answered, Agent) {
+    fn first(offer: Offer) -> (Answered, Dtls, Agent) {
         Answered::new(PeerId(u64::MAX), offer, FINGERPRINT, None).expect("an answer")
     }
 
     #[test]
     fn the_answer_is_passive_to_actpass_and_active_to_passive() {
         for (theirs, ours) in [("actpass", Setup::Passive), ("active", Setup::Passive), ("passive", Setup::Active)] {
-            let (answered, _) = first(offer("sendrecv", "abcd", theirs));
-            assert_eq!(answered.role, ours);
+            let (answered, dtls, _) = first(offer("sendrecv", "abcd", theirs));
+            assert_eq!(dtls.ours.setup, ours);
             let wanted = if ours == Setup::Active { "a=setup:active\r\n" } else { "a=setup:passive\r\n" };
             assert!(answered.sdp.0.contains(wanted));
         }
@@ -145,35 +135,36 @@ mod tests {
 
     #[test]
     fn hold_changes_direction_and_version_and_nothing_of_ice() {
-        let (before, agent) = first(offer("sendrecv", "abcd", "passive"));
-        let (held, after) = Answered::new(
+        let (before, dtls, agent) = first(offer("sendrecv", "abcd", "passive"));
+        let (held, then, after) = Answered::new(
             PeerId(u64::MAX),
             offer("sendonly", "abcd", "actpass"),
             FINGERPRINT,
-            Some((&before, agent.clone())),
+            Some((&before, &dtls, agent.clone())),
         )
         .expect("an answer");
         assert_eq!(after, agent);
         assert_eq!(held.answer.direction, Direction::RecvOnly);
         assert_eq!(held.answer.session_version, 2);
-        assert_eq!(held.role, Setup::Active, "the role stays while the certificate does");
+        assert_eq!(then.ours.setup, Setup::Active, "the role stays while the certificate does");
     }
 
     #[test]
     fn an_unchanged_answer_keeps_its_version() {
-        let (before, agent) = first(offer("sendrecv", "abcd", "actpass"));
-        let (again, _) =
-            Answered::new(PeerId(u64::MAX), offer("sendrecv", "abcd", "actpass"), FINGERPRINT, Some((&before, agent)))
-                .expect("an answer");
+        let (before, dtls, agent) = first(offer("sendrecv", "abcd", "actpass"));
+        let known = Some((&before, &dtls, agent));
+        let (again, _, _) = Answered::new(PeerId(u64::MAX), offer("sendrecv", "abcd", "actpass"), FINGERPRINT, known)
+            .expect("an answer");
         assert_eq!(again.sdp, before.sdp);
     }
 
     #[test]
     fn an_ice_restart_gets_fresh_credentials_in_the_answer() {
-        let (before, agent) = first(offer("sendrecv", "abcd", "actpass"));
+        let (before, dtls, agent) = first(offer("sendrecv", "abcd", "actpass"));
         let old = agent.current().clone();
-        let (after, agent) =
-            Answered::new(PeerId(u64::MAX), offer("sendrecv", "efgh", "actpass"), FINGERPRINT, Some((&before, agent)))
+        let known = Some((&before, &dtls, agent));
+        let (after, _, agent) =
+            Answered::new(PeerId(u64::MAX), offer("sendrecv", "efgh", "actpass"), FINGERPRINT, known)
                 .expect("an answer");
         assert!(after.sdp.0.contains(&format!("a=ice-ufrag:{}\r\n", agent.current().ufrag)));
         assert!(agent.current().ufrag != old.ufrag && agent.find(&old.ufrag, "abcd").is_some());
@@ -188,7 +179,7 @@ mod tests {
         let mut opus = offer("sendrecv", "abcd", "actpass");
         opus.codecs = vec![Codec::Opus];
         let cases = [
-            (plain, "the media profile RTP/AVP is not spoken on this leg"),
+            (plain, "the offer is not of UDP/TLS/RTP/SAVPF with ICE: not a browser's"),
             (lite, "both sides are ICE-lite: nobody would send checks"),
             (opus, "no codec in common: the peer has PCMU, we allow opus"),
         ];

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use tandem_actors::model::ids::{LegId, MediaId};
-use tandem_actors::model::negotiate::Setup;
+use tandem_actors::model::negotiate::{Dtls, Setup};
 use tandem_actors::ports::rtc::{PeerSnapshot, PeerState, RtcEventKind};
 
 use super::dtls::{Association, Heard, Identity};
@@ -15,7 +15,7 @@ use super::metrics;
 use super::offer::Answered;
 use super::phase::{Input, Phase};
 use super::stun::Request;
-use crate::link::SrtpKeys;
+use tandem_actors::model::srtp::SrtpKeys;
 
 /// Most addresses remembered that authenticated checks came from: a browser has a handful.
 const SOURCES: usize = 16;
@@ -27,8 +27,10 @@ pub struct Record {
     pub leg: LegId,
     /// The media session.
     pub media: MediaId,
-    /// The last offer and its answer.
-    pub answered: Answered,
+    /// Both sides, as agreed.
+    pub dtls: Dtls,
+    /// The last offer and its answer, where they went through us.
+    pub answered: Option<Answered>,
     /// Credentials and path.
     pub agent: Agent,
     /// The phase in the port's words.
@@ -38,16 +40,13 @@ pub struct Record {
 impl Record {
     /// As the port shows it.
     pub fn snapshot(&self) -> PeerSnapshot {
-        PeerSnapshot {
-            answer: self.answered.sdp.clone(),
-            negotiated: self.answered.negotiated.clone(),
-            state: self.state,
-        }
+        PeerSnapshot { state: self.state }
     }
 
-    /// The event that goes with the last answer.
-    pub fn accepted(&self) -> RtcEventKind {
-        RtcEventKind::Accepted { answer: self.answered.sdp.clone(), negotiated: self.answered.negotiated.clone() }
+    /// The event that goes with the last answer, where it went through us.
+    pub fn accepted(&self) -> Option<RtcEventKind> {
+        let answered = self.answered.as_ref()?;
+        Some(RtcEventKind::Accepted { answer: answered.sdp.clone(), negotiated: answered.negotiated.clone() })
     }
 }
 
@@ -90,14 +89,13 @@ impl Peer {
     pub fn new(
         leg: LegId,
         media: MediaId,
-        answered: Answered,
-        agent: Agent,
+        (dtls, agent, answered): (Dtls, Agent, Option<Answered>),
         identity: &Identity,
         now: Instant,
     ) -> Result<Self, String> {
-        let dtls = Association::new(identity, &answered.fingerprint, answered.role == Setup::Active)?;
-        let record = Record { leg, media, answered, agent, state: PeerState::Connecting };
-        Ok(Self::with(record, Phase::new(now), Some(dtls), now))
+        let association = Association::new(identity, &dtls.theirs.fingerprint, dtls.ours.setup == Setup::Active)?;
+        let record = Record { leg, media, dtls, answered, agent, state: PeerState::Connecting };
+        Ok(Self::with(record, Phase::new(now), Some(association), now))
     }
 
     /// A secured one, taken over by a new control thread; `missing` when its consent was. The periods begin afresh.
@@ -142,25 +140,24 @@ impl Peer {
     pub fn repeated(&mut self, leg: LegId, effects: &mut Vec<Effect>) {
         self.record.leg = leg;
         self.changed = true;
-        effects.push(Effect::Tell(self.record.accepted()));
+        effects.extend(self.record.accepted().map(Effect::Tell));
     }
 
-    /// A later offer was answered. `renewed` is a fresh association where the peer has another certificate than before
-    /// (RFC 8842 §5.5): DTLS begins anew, and the old keys stay in use until the new ones are there.
+    /// Something else was agreed on. `renewed` is a fresh association where the peer has another certificate or role than before
+    /// (RFC 8842 §4): DTLS begins anew, and the old keys stay in use until the new ones are there.
     pub fn renegotiated(
         &mut self,
         leg: LegId,
-        answered: Answered,
-        agent: Agent,
+        (dtls, agent, answered): (Dtls, Agent, Option<Answered>),
         renewed: Option<Association>,
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
-        self.record = Record { leg, media: self.record.media, answered, agent, state: self.record.state };
+        self.record = Record { leg, media: self.record.media, dtls, answered, agent, state: self.record.state };
         self.changed = true;
-        effects.push(Effect::Tell(self.record.accepted()));
-        if let Some(dtls) = renewed {
-            self.dtls = Some(dtls);
+        effects.extend(self.record.accepted().map(Effect::Tell));
+        if let Some(association) = renewed {
+            self.dtls = Some(association);
             self.dtls_from = None;
             self.step(Input::Renewed, now, effects);
         }

@@ -1,13 +1,14 @@
 //! Session descriptions as text: `parse` makes an [`AudioDescription`] of one, `write` the text of one (RFC 8866).
 //!
 //! Implemented: offer and answer of one audio stream (RFC 3264), static payload types (RFC 3551), telephone-event
-//! (RFC 4733), RTCP address (RFC 3605) and rtcp-mux (RFC 5761), ICE (RFC 8839), DTLS-SRTP (RFC 5763, RFC 8842), BUNDLE of one
-//! section (RFC 9143), the audio level header extension (RFC 6464). Lines are split by the `sdp-types` crate; what they mean is
+//! (RFC 4733), RTCP address (RFC 3605) and rtcp-mux (RFC 5761), the profiles with feedback (RFC 4585; none is agreed on), SDES
+//! (RFC 4568), ICE (RFC 8839), DTLS-SRTP (RFC 5763, RFC 8842), BUNDLE of one section (RFC 9143), the audio level header extension (RFC 6464). Lines are split by the `sdp-types` crate; what they mean is
 //! decided here.
 //!
-//! Deliberately not: negotiation (that is `AudioOffer::answer`), `a=crypto` (RFC 4568), video, several audio streams. The first
+//! Deliberately not: negotiation (that is `AudioOffer::answer`), DTLS-SRTP without ICE, video, several audio streams. The first
 //! audio section with a port is ours; every other section is kept and written back with port 0 (RFC 3264 §6).
 
+mod crypto;
 mod read;
 #[cfg(test)]
 mod samples;

@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use sdp_types::{Attribute, Connection, Media, NetType, Session};
 use tandem_actors::model::media::{Codec, Direction};
 use tandem_actors::model::negotiate::{
-    AudioDescription, CodecLine, DtlsIce, OtherSection, Profile, Qos, Setup, TelephoneEvent,
+    AudioDescription, CodecLine, DtlsIce, OtherSection, Profile, Qos, Sdes, Setup, TelephoneEvent,
 };
 
-use super::{MAX_BYTES, MAX_LINES, MAX_SECTIONS, SdpError};
+use super::{MAX_BYTES, MAX_LINES, MAX_SECTIONS, SdpError, crypto};
 
 /// URI of the header extension of RFC 6464.
 pub(super) const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
@@ -41,20 +41,20 @@ pub fn parse(text: &str) -> Result<AudioDescription, SdpError> {
     let (audio, after) = rest.split_first().ok_or(SdpError::NoAudio)?;
     let lines = Lines { session: &session, audio };
 
-    let profile = profile(&lines)?;
+    let (profile, feedback) = profile(&lines)?;
     let rtcp_mux = lines.media("rtcp-mux").is_some();
     let (rtp, rtcp) = match &profile {
         Profile::Dtls(_) if !rtcp_mux => return Err(SdpError::NoRtcpMux),
         Profile::Dtls(_) => {
             (SocketAddr::new(connection(&lines).unwrap_or(Ipv4Addr::UNSPECIFIED.into()), audio.port), None)
         }
-        Profile::Plain | Profile::Other(_) => {
+        Profile::Plain | Profile::Sdes(_) | Profile::Other(_) => {
             let rtp = SocketAddr::new(connection(&lines)?, audio.port);
             (rtp, if rtcp_mux { None } else { rtcp(&lines, rtp) })
         }
     };
     let mut direction = direction(&lines);
-    if profile == Profile::Plain && rtp.ip().is_unspecified() {
+    if matches!(profile, Profile::Plain | Profile::Sdes(_)) && rtp.ip().is_unspecified() {
         direction = if direction.sends() { Direction::SendOnly } else { Direction::Inactive };
     }
     let (codecs, events) = formats(audio);
@@ -64,6 +64,7 @@ pub fn parse(text: &str) -> Result<AudioDescription, SdpError> {
         rtp,
         rtcp,
         rtcp_mux,
+        feedback,
         profile,
         codecs,
         events,
@@ -151,20 +152,29 @@ fn direction(lines: &Lines<'_>) -> Direction {
     of(&lines.audio.attributes).or_else(|| of(&lines.session.attributes)).unwrap_or_default()
 }
 
-fn profile(lines: &Lines<'_>) -> Result<Profile, SdpError> {
+/// The profile, and whether it is the flavour with feedback.
+fn profile(lines: &Lines<'_>) -> Result<(Profile, bool), SdpError> {
     let token = lines.audio.proto.trim();
-    if token.eq_ignore_ascii_case("RTP/AVP") {
-        return Ok(Profile::Plain);
-    }
+    let is = |known: &[&str]| known.iter().any(|known| token.eq_ignore_ascii_case(known));
+    let feedback = is(&["RTP/AVPF", "RTP/SAVPF"]);
     // RFC 8829 §5.1.2 lists the tokens that mean DTLS-SRTP when there is a fingerprint. DTLS without ICE is not spoken.
-    let secure =
-        ["UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "RTP/SAVPF"].iter().any(|known| token.eq_ignore_ascii_case(known));
+    let dtls = is(&["UDP/TLS/RTP/SAVPF", "UDP/TLS/RTP/SAVP", "RTP/SAVPF"]);
     let has_ice = lines.any("ice-ufrag").is_some() || lines.any("ice-pwd").is_some();
-    if !(secure && has_ice && lines.any("fingerprint").is_some()) {
-        return Ok(Profile::Other(token.to_owned()));
+    if !(dtls && has_ice && lines.any("fingerprint").is_some()) {
+        let crypto = crypto::read(named(&lines.audio.attributes, "crypto"));
+        let profile = if is(&["RTP/SAVP", "RTP/SAVPF"]) {
+            Profile::Sdes(Sdes { required: true, lines: crypto })
+        } else if !is(&["RTP/AVP", "RTP/AVPF"]) {
+            Profile::Other(token.to_owned())
+        } else if crypto.is_empty() {
+            Profile::Plain
+        } else {
+            Profile::Sdes(Sdes { required: false, lines: crypto })
+        };
+        return Ok((profile, feedback));
     }
     let lite = named(&lines.session.attributes, "ice-lite").next().is_some();
-    Ok(Profile::Dtls(DtlsIce {
+    let ice = DtlsIce {
         ufrag: credential(lines, "ice-ufrag", 4)?,
         pwd: credential(lines, "ice-pwd", 22)?,
         lite,
@@ -180,7 +190,9 @@ fn profile(lines: &Lines<'_>) -> Result<Profile, SdpError> {
         audio_level: audio_level(lines),
         ssrc: named(&lines.audio.attributes, "ssrc")
             .find_map(|value| value.split_ascii_whitespace().next()?.parse().ok()),
-    }))
+    };
+    // Always written `UDP/TLS/RTP/SAVPF`.
+    Ok((Profile::Dtls(ice), true))
 }
 
 /// RFC 8839 §5.4: 4 (`ufrag`) or 22 (`pwd`) to 256 of `A-Za-z0-9+/`.

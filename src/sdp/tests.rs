@@ -3,7 +3,8 @@ use std::net::SocketAddr;
 use proptest::prelude::*;
 use tandem_actors::model::media::{Codec, Direction};
 use tandem_actors::model::negotiate::{
-    AudioOffer, Capabilities, DtlsIce, OtherSection, Profile, Qos, Setup, TelephoneEvent,
+    AudioOffer, Capabilities, DtlsIce, OtherSection, Profile, Qos, Sdes, SdesKeys, Secured, Security, Setup,
+    TelephoneEvent,
 };
 
 use super::{MAX_BYTES, SdpError, parse, samples, write};
@@ -15,7 +16,7 @@ fn ours(dtls: Option<DtlsIce>) -> Capabilities {
         direction: Direction::SendRecv,
         session_id: 7,
         session_version: 1,
-        dtls,
+        security: dtls.map_or(Security::Plain, |dtls| Security::Dtls(Box::new(dtls))),
     }
 }
 
@@ -175,10 +176,62 @@ fn what_we_write_we_read_back_unchanged() {
 
 #[test]
 fn a_profile_we_do_not_speak_is_named() {
-    for token in ["RTP/SAVP", "RTP/AVPF", "UDP/TLS/RTP/SAVPF"] {
+    for token in ["TCP/RTP/AVP", "udptl", "UDP/TLS/RTP/SAVPF"] {
         let offer = parse(&samples::SIPP.replace("RTP/AVP", token)).expect("readable");
         assert_eq!(offer.profile, Profile::Other(token.into()));
     }
+}
+
+/// An offer of SAVP with these `a=crypto` lines.
+fn savp(lines: &str) -> String {
+    samples::SIPP.replace("RTP/AVP 0\r\n", &format!("RTP/SAVP 0\r\n{lines}"))
+}
+
+#[test]
+fn srtp_with_keys_in_the_description_is_read_and_answered_in_kind() {
+    let offer = savp(
+        "a=crypto:5 F8_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\r\n\
+         a=crypto:7 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj|2^31|1:1\r\n",
+    );
+    for (token, required) in [("RTP/SAVP", true), ("RTP/SAVPF", true), ("RTP/AVP", false), ("RTP/AVPF", false)] {
+        let offer = AudioOffer(parse(&offer.replace("RTP/SAVP", token)).expect("readable"));
+        let Profile::Sdes(sdes) = &offer.0.profile else { panic!("not SDES: {offer:?}") };
+        assert_eq!((sdes.required, sdes.lines.len()), (required, 1));
+        let keys = SdesKeys::random();
+        let ours = Capabilities { security: Security::Sdes { required: false, keys }, ..ours(None) };
+        let (answer, agreed) = offer.answer(&ours).expect("an answer");
+        let text = write(&answer.0);
+        assert!(text.contains(&format!("m=audio 40000 {token} 0\r\n")), "{text}");
+        assert_eq!(text.matches("a=crypto:").count(), 1);
+        assert!(text.contains("a=crypto:7 AES_CM_128_HMAC_SHA1_80 inline:"), "{text}");
+        assert!(!text.contains("d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj"), "the key is ours, not theirs");
+        let Secured::Sdes(agreed) = agreed.secured else { panic!("no keys") };
+        assert_eq!(agreed.receive_mki, [1]);
+        assert_eq!(parse(&text).expect("our own answer"), answer.0);
+    }
+}
+
+#[test]
+fn our_offer_has_one_m_line_with_every_suite_and_a_key_each() {
+    for (required, token) in [(true, "RTP/SAVP"), (false, "RTP/AVP")] {
+        let ours = Capabilities { security: Security::Sdes { required, keys: SdesKeys::random() }, ..ours(None) };
+        let offer = AudioOffer::from_capabilities(&ours).0;
+        let text = write(&offer);
+        assert_eq!(text.matches("m=").count(), 1, "linphone refuses two sections for one stream");
+        assert!(text.contains(&format!(" {token} ")), "{text}");
+        assert!(text.contains("a=crypto:1 AEAD_AES_128_GCM inline:"), "{text}");
+        assert!(text.contains("a=crypto:2 AES_CM_128_HMAC_SHA1_80 inline:"), "{text}");
+        let Profile::Sdes(Sdes { lines, .. }) = &offer.profile else { panic!("not SDES") };
+        assert_ne!(lines[0].key, lines[1].key);
+        assert_eq!(parse(&text).expect("our own offer"), offer);
+    }
+}
+
+#[test]
+fn savp_without_a_line_that_we_can_use_is_488_with_warning_306() {
+    let offer = AudioOffer(parse(&savp("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:short\r\n")).expect("readable"));
+    let ours = Capabilities { security: Security::Sdes { required: false, keys: SdesKeys::random() }, ..ours(None) };
+    assert_eq!(offer.answer(&ours).expect_err("refused").warning(), 306);
 }
 
 #[test]

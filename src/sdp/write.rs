@@ -4,8 +4,9 @@ use std::fmt::Display;
 
 use sdp_types::{Attribute, Connection, Media, Origin, Session, Time};
 use tandem_actors::model::media::Codec;
-use tandem_actors::model::negotiate::{AudioDescription, DtlsIce, OtherSection, Profile, Setup};
+use tandem_actors::model::negotiate::{AudioDescription, DtlsIce, OtherSection, Profile, Sdes, Setup};
 
+use super::crypto;
 use super::read::AUDIO_LEVEL;
 
 /// Writes an offer or an answer, lines ended by CR LF.
@@ -70,10 +71,13 @@ fn audio(description: &AudioDescription) -> Media {
     let codecs = description.codecs.iter().map(|line| line.payload_type);
     let events = description.events.iter().map(|event| event.payload_type);
     let formats: Vec<String> = codecs.chain(events).map(|payload_type| payload_type.to_string()).collect();
-    let protocol = match &description.profile {
-        Profile::Plain => "RTP/AVP",
-        Profile::Dtls(_) => "UDP/TLS/RTP/SAVPF",
-        Profile::Other(token) => token,
+    let protocol = match (&description.profile, description.feedback) {
+        (Profile::Plain | Profile::Sdes(Sdes { required: false, .. }), false) => "RTP/AVP",
+        (Profile::Plain | Profile::Sdes(Sdes { required: false, .. }), true) => "RTP/AVPF",
+        (Profile::Sdes(Sdes { required: true, .. }), false) => "RTP/SAVP",
+        (Profile::Sdes(Sdes { required: true, .. }), true) => "RTP/SAVPF",
+        (Profile::Dtls(_), _) => "UDP/TLS/RTP/SAVPF",
+        (Profile::Other(token), _) => token,
     };
     let mut media = section("audio", description.rtp.port(), protocol, formats.join(" "));
     let lines = &mut media.attributes;
@@ -114,6 +118,7 @@ fn audio(description: &AudioDescription) -> Media {
     }
     match &description.profile {
         Profile::Dtls(dtls) => secure(dtls, lines),
+        Profile::Sdes(sdes) => lines.extend(sdes.lines.iter().map(|line| valued("crypto", crypto::write(line)))),
         Profile::Plain | Profile::Other(_) => {}
     }
     media

@@ -42,6 +42,8 @@ pub fn sound() -> MutexGuard<'static, ()> {
 pub struct Wishes {
     /// Kamailio as the trunk that calls leave by; otherwise SIPp at [`PSTN`].
     pub carrier: Option<SocketAddr>,
+    /// `[sip] media_encryption`.
+    pub media_encryption: Option<&'static str>,
     /// Lines put under `[modes.sip_to_rtc]`.
     pub sip_to_rtc: &'static str,
     /// Lines put under `[modes.rtc_to_sip]`.
@@ -237,6 +239,12 @@ impl Rig {
     /// A baresip registered as a subscriber of ours; one beside the first, 1001, is added.
     #[track_caller]
     pub fn phone(&self, user: &str, tone: f64, auto_answer: bool) -> Baresip {
+        self.phone_with(user, tone, auto_answer, "none")
+    }
+
+    /// The same with `mediaenc`, as baresip names it.
+    #[track_caller]
+    pub fn phone_with(&self, user: &str, tone: f64, auto_answer: bool, encryption: &str) -> Baresip {
         let known = self.list("/api/v1/registrations").len();
         let password = match user {
             "1001" => self.desk_password.clone(),
@@ -249,6 +257,7 @@ impl Rig {
             codecs: "pcmu,pcma",
             tone,
             auto_answer,
+            encryption,
         };
         let phone = Baresip::start(self.folder(), &account);
         until("the registration", Duration::from_secs(15), || {
@@ -491,12 +500,14 @@ pub fn toml(ports: Ports, rtp: (u16, u16), pstn_port: u16, wishes: &Wishes) -> S
     });
     let origins =
         wishes.streams.as_ref().map_or_else(String::new, |origin| format!("allowed_origins = [\"{origin}\"]\n"));
-    let strangers = if wishes.strangers { "[sip]\nallow_strangers = true\n" } else { "" };
+    let strangers = if wishes.strangers { "allow_strangers = true\n" } else { "" };
     format!(
         r#"
 domain = "127.0.0.1"
 data_dir = "data"
 prompts_dir = "prompts"
+[sip]
+media_encryption = "{}"
 {strangers}[[sip.listeners]]
 name = "loopback"
 transports = ["udp", "tcp"]
@@ -558,6 +569,11 @@ port = {pstn_port}
 options_interval_s = 0
 allowed_addresses = ["{PSTN}/32"]
 {carrier}{}"#,
-        rtp.0, rtp.1, wishes.sip_to_rtc, wishes.rtc_to_sip, wishes.trunks
+        wishes.media_encryption.unwrap_or("none"),
+        rtp.0,
+        rtp.1,
+        wishes.sip_to_rtc,
+        wishes.rtc_to_sip,
+        wishes.trunks
     )
 }

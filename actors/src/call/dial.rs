@@ -7,11 +7,12 @@ use super::toll;
 use crate::ctx::Ctx;
 use crate::leg::sip::phase::{Role, SipState};
 use crate::leg::{LegCheckpoint, LegSide};
-use crate::model::address::{CallerId, Target};
+use crate::model::address::{CallerId, Contact, Target};
 use crate::model::cause::{Blame, Cause};
 use crate::model::ids::{InvitationId, TrunkId};
 use crate::model::media::Codec;
 use crate::model::settings::CallerIdPolicy;
+use crate::model::srtp::MediaEncryption;
 use crate::ports::sip::Destination;
 use crate::registrar::contacts;
 use crate::trunk;
@@ -29,7 +30,7 @@ pub fn dial(ctx: &Ctx, call: &CallCheckpoint, target: &Target) -> Result<Dialled
             ring: ctx.settings.sip_to_rtc.ring_timeout,
         }),
         Target::Subscriber(subscriber) => {
-            let contacts: Vec<_> = contacts(ctx, subscriber).into_iter().map(Destination::Contact).collect();
+            let contacts: Vec<_> = alike(contacts(ctx, subscriber)).into_iter().map(Destination::Contact).collect();
             if contacts.is_empty() {
                 return Err(Cause::offline());
             }
@@ -74,6 +75,27 @@ pub fn dial(ctx: &Ctx, call: &CallCheckpoint, target: &Target) -> Result<Dialled
 pub fn trunk_codecs(ctx: &Ctx, trunk: &TrunkId) -> Vec<Codec> {
     let own = ctx.settings.trunks.get(trunk).map(|trunk| trunk.codecs.clone()).unwrap_or_default();
     if own.is_empty() { ctx.settings.sip_codecs.clone() } else { own }
+}
+
+/// A leg has one media session, and a browser's (whoever registered over a WebSocket) is of another kind than a phone's: where a
+/// subscriber has both, those are rung that are like the first.
+fn alike(mut contacts: Vec<Contact>) -> Vec<Contact> {
+    if let Some(first) = contacts.first().map(|contact| contact.transport.is_websocket()) {
+        contacts.retain(|contact| contact.transport.is_websocket() == first);
+    }
+    contacts
+}
+
+fn is_browser(to: &Destination) -> bool {
+    match to {
+        Destination::Contact(contact) => contact.transport.is_websocket(),
+        Destination::Trunk { .. } | Destination::Uri(_) => false,
+    }
+}
+
+/// What protects the media of this trunk.
+pub fn trunk_encryption(ctx: &Ctx, trunk: &TrunkId) -> MediaEncryption {
+    ctx.settings.trunks.get(trunk).map_or(ctx.settings.sip_encryption, |trunk| trunk.media_encryption)
 }
 
 /// Codecs towards a browser: what the far phone speaks first, so that one codec passes through where it can.
@@ -121,14 +143,14 @@ fn leg(
     ordered.extend(codecs.iter().filter(|codec| !ordered.contains(codec)).copied().collect::<Vec<_>>());
     let party = Party::new(By::SipOut, name);
     let near = call.a.as_ref().map(|a| a.media);
-    let side = LegSide::Sip(Box::new(SipState::uac(
-        to,
-        caller,
-        call.headers.clone(),
-        call.max_forwards,
-        call.carried.clone(),
-        ordered,
-    )));
+    let encryption = match &line {
+        Some(trunk) => trunk_encryption(ctx, trunk),
+        None if to.iter().any(is_browser) => MediaEncryption::Dtls,
+        None => ctx.settings.sip_encryption,
+    };
+    let sip =
+        SipState::uac(to, caller, call.headers.clone(), call.max_forwards, call.carried.clone(), ordered, encryption);
+    let side = LegSide::Sip(Box::new(sip));
     let leg = LegCheckpoint::new(call.call, party.leg, party.media, near, side);
     Dialled::Leg { party: Box::new(party), leg: Box::new(leg), ring, line }
 }

@@ -1,6 +1,6 @@
 //! How a call begins: the first checkpoint, and the caller's leg, for each of the ways one comes.
 
-use super::dial::{browser_codecs, trunk_codecs};
+use super::dial::{browser_codecs, trunk_codecs, trunk_encryption};
 use super::phase::{By, CallCheckpoint, CallKind, Invited, Party, Phase};
 use super::route::{self, AppDialled, SipDialled};
 use super::toll;
@@ -16,6 +16,7 @@ use crate::model::cause::Cause;
 use crate::model::ids::{CallId, RoomId, SubscriberId};
 use crate::model::media::Codec;
 use crate::model::settings::AcceptOn;
+use crate::model::srtp::MediaEncryption;
 use crate::ports::sip::IncomingInvite;
 use crate::trunk;
 
@@ -33,9 +34,9 @@ pub fn incoming(ctx: &Ctx, invite: IncomingInvite) -> NewCall {
     };
     let mut goal = route::from_sip(&ctx.settings, dialled, registered(ctx));
     toll::watch(&goal);
-    let codecs = codecs_of(ctx, &invite.origin);
+    let (codecs, encryption) = (codecs_of(ctx, &invite.origin), encryption_of(ctx, &invite.origin));
     let mut new = blank(ctx, call, kind(&goal, CallKind::SipToRtc, CallKind::SipToSip));
-    if let Some(Err(error)) = invite.offer.as_ref().map(|offer| offer.answerable(&codecs)) {
+    if let Some(Err(error)) = invite.offer.as_ref().map(|offer| offer.answerable(&codecs, encryption)) {
         // Nobody is rung for a call that cannot be heard.
         goal = goal.and(Err(Cause::not_acceptable(error.to_string())));
     }
@@ -57,7 +58,7 @@ pub fn incoming(ctx: &Ctx, invite: IncomingInvite) -> NewCall {
         SipOrigin::Subscriber(subscriber) => ctx.ledger.latest_media.insert(subscriber.clone(), party.media),
         SipOrigin::Trunk(_) | SipOrigin::Anonymous => None,
     };
-    let side = LegSide::Sip(Box::new(SipState::uas(Box::new(invite), codecs)));
+    let side = LegSide::Sip(Box::new(SipState::uas(Box::new(invite), codecs, encryption)));
     let leg = LegCheckpoint::new(call, party.leg, party.media, near, side);
     new.a = Some(party);
     (new, Some(leg))
@@ -182,6 +183,14 @@ pub(super) fn codecs_of(ctx: &Ctx, origin: &SipOrigin) -> Vec<Codec> {
     match origin {
         SipOrigin::Trunk(trunk) => trunk_codecs(ctx, trunk),
         SipOrigin::Subscriber(_) | SipOrigin::Anonymous => ctx.settings.sip_codecs.clone(),
+    }
+}
+
+/// What protects the media of who calls from there.
+pub(super) fn encryption_of(ctx: &Ctx, origin: &SipOrigin) -> MediaEncryption {
+    match origin {
+        SipOrigin::Trunk(trunk) => trunk_encryption(ctx, trunk),
+        SipOrigin::Subscriber(_) | SipOrigin::Anonymous => ctx.settings.sip_encryption,
     }
 }
 

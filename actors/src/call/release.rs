@@ -25,6 +25,9 @@ pub fn hang_up(ctx: &Ctx, leg: LegId, cause: &Cause) -> Option<LegEnd> {
         LegSide::Sip(sip) => {
             let _ = ctx.ports.sip.order(sip.dialog, epoch, sip.orders + 1, SipCommand::Hangup(cause.clone()));
             let _ = ctx.ports.sip.order(sip.dialog, epoch, sip.orders + 2, SipCommand::Forget);
+            if let Some(webrtc) = &sip.protection.webrtc {
+                let _ = ctx.ports.rtc.order(webrtc.peer, epoch, RtcCommand::Close);
+            }
         }
         LegSide::Rtc(rtc) => {
             let _ = ctx.ports.rtc.order(rtc.peer, epoch, RtcCommand::Close);

@@ -282,6 +282,7 @@ mod tests {
     use crate::flow::script::{Script, Step};
     use crate::model::ids::RoomId;
     use crate::model::settings::{CallerIdPolicy, Modes, NumberRules, Service, SipToRtc, Trunk};
+    use crate::model::srtp::MediaEncryption;
 
     fn settings() -> Settings {
         let service = ServiceId::new("welcome").expect("an id");
@@ -306,6 +307,7 @@ mod tests {
                     register_expires: Duration::from_secs(600),
                     options_interval: None,
                     codecs: Vec::new(),
+                    media_encryption: MediaEncryption::None,
                     routes,
                     prefix: "9".into(),
                     caller_id: CallerIdPolicy::Pass,

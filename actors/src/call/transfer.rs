@@ -224,10 +224,10 @@ pub(super) fn newcomer(
         }
         call.lines.push(trunk.clone());
     }
-    let codecs = origin::codecs_of(ctx, &invite.origin);
+    let (codecs, encryption) = (origin::codecs_of(ctx, &invite.origin), origin::encryption_of(ctx, &invite.origin));
     let party = Party::new(By::SipIn, origin::shown(invite.asserted.as_ref().unwrap_or(&invite.from)).number);
     let near = call.parties().next().map(|party| party.media);
-    let side = LegSide::Sip(Box::new(SipState::uas(invite, codecs)));
+    let side = LegSide::Sip(Box::new(SipState::uas(invite, codecs, encryption)));
     let row = Box::new(LegCheckpoint::new(call.call, party.leg, party.media, near, side));
     Some(CallInput::ReplacedBy { leg, party: Box::new(party), row })
 }

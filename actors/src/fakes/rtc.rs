@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{Events, lock};
 use crate::model::ids::{Epoch, LegId, MediaId, PeerId};
 use crate::model::media::{Codec, Direction};
-use crate::model::negotiate::{CodecLine, Negotiated, TelephoneEvent};
+use crate::model::negotiate::{CodecLine, Negotiated, Secured, TelephoneEvent};
 use crate::ports::Fenced;
 use crate::ports::rtc::{PeerSnapshot, PeerState, RtcCommand, RtcEvent, RtcEventKind, RtcPort, Sdp};
 
@@ -15,7 +15,9 @@ struct Peer {
     epoch: Epoch,
     leg: LegId,
     media: MediaId,
-    snapshot: PeerSnapshot,
+    state: PeerState,
+    /// The answer to its offer, and what was agreed, where they went through here.
+    answered: Option<(Sdp, Box<Negotiated>)>,
 }
 
 /// Answers an offer with the first codec allowed, and connects at once.
@@ -47,10 +49,11 @@ impl FakeRtc {
 
     /// A browser offers again: from now on we send and receive so.
     pub fn renegotiate(&self, id: PeerId, direction: Direction) {
-        let told = lock(&self.peers).get_mut(&id).map(|peer| {
-            peer.snapshot.negotiated.direction = direction;
-            let PeerSnapshot { answer, negotiated, .. } = peer.snapshot.clone();
-            (peer.leg, RtcEventKind::Accepted { answer, negotiated })
+        let told = lock(&self.peers).get_mut(&id).and_then(|peer| {
+            let (answer, negotiated) = peer.answered.as_mut()?;
+            negotiated.direction = direction;
+            let (answer, negotiated) = (answer.clone(), negotiated.clone());
+            Some((peer.leg, RtcEventKind::Accepted { answer, negotiated }))
         });
         if let Some((leg, kind)) = told {
             self.brain.rtc(RtcEvent { leg, peer: id, kind });
@@ -64,7 +67,7 @@ impl FakeRtc {
 
     fn tell(&self, id: PeerId, state: PeerState, kind: RtcEventKind) {
         let leg = lock(&self.peers).get_mut(&id).map(|peer| {
-            peer.snapshot.state = state;
+            peer.state = state;
             peer.leg
         });
         if let Some(leg) = leg {
@@ -87,6 +90,7 @@ fn agreed(codec: Codec, direction: Direction) -> Negotiated {
         remote_rtcp: None,
         rtcp_mux: true,
         audio_level: None,
+        secured: Secured::Plain,
     }
 }
 
@@ -107,11 +111,20 @@ impl RtcPort for FakeRtc {
                 let negotiated = Box::new(agreed(codec, direction));
                 let answer = Sdp(format!("answer to {}", offer.0));
                 let fresh = !peers.contains_key(&id);
-                let state = peers.get(&id).map_or(PeerState::Connecting, |peer| peer.snapshot.state);
-                let snapshot = PeerSnapshot { answer: answer.clone(), negotiated: negotiated.clone(), state };
-                peers.insert(id, Peer { epoch, leg, media, snapshot });
+                let state = peers.get(&id).map_or(PeerState::Connecting, |peer| peer.state);
+                let answered = Some((answer.clone(), negotiated.clone()));
+                peers.insert(id, Peer { epoch, leg, media, state, answered });
                 drop(peers);
                 self.brain.rtc(RtcEvent { leg, peer: id, kind: RtcEventKind::Accepted { answer, negotiated } });
+                if fresh && !self.holds_back.load(Ordering::Relaxed) {
+                    self.connect(id);
+                }
+            }
+            RtcCommand::Connect { leg, media, dtls: _ } => {
+                let fresh = !peers.contains_key(&id);
+                let state = peers.get(&id).map_or(PeerState::Connecting, |peer| peer.state);
+                peers.insert(id, Peer { epoch, leg, media, state, answered: None });
+                drop(peers);
                 if fresh && !self.holds_back.load(Ordering::Relaxed) {
                     self.connect(id);
                 }
@@ -124,6 +137,10 @@ impl RtcPort for FakeRtc {
     }
 
     fn snapshot(&self, peer: PeerId) -> Option<PeerSnapshot> {
-        lock(&self.peers).get(&peer).map(|peer| peer.snapshot.clone())
+        lock(&self.peers).get(&peer).map(|peer| PeerSnapshot { state: peer.state })
+    }
+
+    fn fingerprint(&self) -> String {
+        ["FA"; 32].join(":")
     }
 }

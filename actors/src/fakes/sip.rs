@@ -11,7 +11,7 @@ use crate::model::address::{AppHeaders, Carried, MaxForwards, NameAddr, SipOrigi
 use crate::model::cause::Cause;
 use crate::model::ids::{DialogId, Epoch, ListenerId, TrunkId};
 use crate::model::media::{Codec, Direction};
-use crate::model::negotiate::{AudioAnswer, AudioOffer, Capabilities};
+use crate::model::negotiate::{AudioAnswer, AudioOffer, Capabilities, Security};
 use crate::ports::sip::{
     DialogEvent, DialogPhase, DialogSnapshot, IncomingInvite, MediaAddress, MediaToward, OutgoingInvite, Referral,
     RegisterAnswer, RegisterRequest, Replaced, SipCommand, SipEvent, SipPort,
@@ -114,7 +114,7 @@ impl FakeSip {
             direction,
             session_id: u64::from(port),
             session_version: 1,
-            dtls: None,
+            security: Security::Plain,
         })
     }
 
@@ -189,7 +189,7 @@ impl FakeSip {
             direction: Direction::SendRecv,
             session_id: 1,
             session_version: 1,
-            dtls: None,
+            security: Security::Plain,
         };
         let (answer, _) = invite.offer.answer(&ours).expect("an offer of ours has PCMU");
         self.change(dialog, |record| {
@@ -241,7 +241,7 @@ impl FakeSip {
             direction: Direction::SendRecv,
             session_id: 1,
             session_version: 2,
-            dtls: None,
+            security: Security::Plain,
         };
         let (answer, _) = offer.answer(&ours).expect("an offer of ours has PCMU");
         self.change(dialog, |record| {

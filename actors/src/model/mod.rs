@@ -8,3 +8,4 @@ pub mod negotiate;
 pub mod net;
 pub mod numbers;
 pub mod settings;
+pub mod srtp;

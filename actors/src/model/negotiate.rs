@@ -1,11 +1,15 @@
 //! Offer and answer of the one audio stream a leg has (RFC 3264, RFC 8829 where the peer is a browser). `src/sdp` turns
 //! these to text and back; nothing else in the switch reads SDP.
 
+mod security;
+
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
 use super::media::{Codec, Direction};
+use super::srtp::MediaEncryption;
+pub use security::{Crypto, Dtls, Sdes, SdesKeys, Secured, Security};
 
 /// A codec as one `rtpmap` line names it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,9 +37,11 @@ pub struct TelephoneEvent {
 pub enum Profile {
     /// `RTP/AVP`.
     Plain,
+    /// `RTP/SAVP`, or `RTP/AVP` with `a=crypto`: SRTP with the keys in the description (RFC 4568).
+    Sdes(Sdes),
     /// `UDP/TLS/RTP/SAVPF` with ICE, DTLS-SRTP and rtcp-mux.
     Dtls(DtlsIce),
-    /// A profile we read but do not speak yet (`RTP/SAVP`, `RTP/SAVPF`…): its protocol token. Always refused with 488.
+    /// A profile we read but do not speak (`udptl`, DTLS-SRTP without ICE…): its protocol token. Always refused with 488.
     Other(String),
 }
 
@@ -117,6 +123,8 @@ pub struct AudioDescription {
     pub rtcp: Option<SocketAddr>,
     /// RTCP on the RTP port (RFC 5761).
     pub rtcp_mux: bool,
+    /// The flavour with feedback (`RTP/AVPF`, `RTP/SAVPF`; RFC 4585): answered in kind, and no feedback is agreed on.
+    pub feedback: bool,
     /// Carriage.
     pub profile: Profile,
     /// Codecs in order of preference. Codecs we do not know are left out.
@@ -156,8 +164,8 @@ pub struct Capabilities {
     pub session_id: u64,
     /// See [`AudioDescription::session_version`].
     pub session_version: u64,
-    /// For DTLS profiles: our side of it.
-    pub dtls: Option<DtlsIce>,
+    /// What we protect it with.
+    pub security: Security,
 }
 
 /// What both sides agreed on: all a media session needs to run.
@@ -183,6 +191,9 @@ pub struct Negotiated {
     pub rtcp_mux: bool,
     /// RFC 6464 extension id agreed on.
     pub audio_level: Option<u8>,
+    /// What protects it.
+    #[serde(default)]
+    pub secured: Secured,
 }
 
 /// Why an offer cannot be answered, or an answer cannot be used.
@@ -197,8 +208,14 @@ pub enum NegotiateError {
         ours: String,
     },
     /// The transport profile is not one this leg speaks (488, Warning 302).
-    #[error("the media profile {0} is not spoken on this leg")]
+    #[error("the media profile {0} is not spoken on this leg (see media_encryption)")]
     Profile(String),
+    /// SRTP with keys none of which we can use (488, Warning 306).
+    #[error("no crypto attribute of the peer can be used")]
+    NoCrypto,
+    /// Both sides are ICE-lite (488, Warning 306).
+    #[error("both sides are ICE-lite: nobody would send checks")]
+    BothLite,
     /// The audio section was refused or there is none (488, Warning 304).
     #[error("the peer has no audio section")]
     NoAudio,
@@ -210,6 +227,7 @@ impl NegotiateError {
         match self {
             NegotiateError::NoCodec { .. } => 305,
             NegotiateError::Profile(_) => 302,
+            NegotiateError::NoCrypto | NegotiateError::BothLite => 306,
             NegotiateError::NoAudio => 304,
         }
     }
@@ -225,8 +243,9 @@ impl AudioOffer {
             session_version: ours.session_version,
             rtp: ours.rtp,
             rtcp: None,
-            rtcp_mux: ours.dtls.is_some(),
-            profile: ours.dtls.clone().map_or(Profile::Plain, Profile::Dtls),
+            rtcp_mux: matches!(ours.security, Security::Dtls(_)),
+            feedback: matches!(ours.security, Security::Dtls(_)),
+            profile: ours.security.offered(),
             events: our_events(&codecs),
             codecs,
             ptime_ms: Some(20),
@@ -243,6 +262,10 @@ impl AudioOffer {
         let mut offer = last.clone();
         offer.session_version = ours.session_version;
         offer.direction = ours.direction;
+        // The role is left open again; SDES goes on with the line that was agreed on.
+        if matches!(offer.profile, Profile::Dtls(_)) {
+            offer.profile = ours.security.offered();
+        }
         let free = |offer: &AudioDescription, wanted: u8| {
             let taken = |payload_type: u8| {
                 offer.codecs.iter().any(|line| line.payload_type == payload_type)
@@ -267,18 +290,18 @@ impl AudioOffer {
         Self(offer)
     }
 
-    /// Whether this offer can be answered over plain RTP with these codecs: asked before anybody is rung for it.
+    /// Whether this offer can be answered with these codecs on a leg of this policy: asked before anybody is rung for it.
     ///
     /// # Errors
     /// As [`AudioOffer::answer`].
-    pub fn answerable(&self, codecs: &[Codec]) -> Result<(), NegotiateError> {
+    pub fn answerable(&self, codecs: &[Codec], policy: MediaEncryption) -> Result<(), NegotiateError> {
         let ours = Capabilities {
             codecs: codecs.to_vec(),
             rtp: SocketAddr::from(([0, 0, 0, 0], 0)),
             direction: Direction::SendRecv,
             session_id: 0,
             session_version: 0,
-            dtls: None,
+            security: Security::probe(policy, &self.0.profile),
         };
         self.answer(&ours).map(drop)
     }
@@ -291,12 +314,7 @@ impl AudioOffer {
     /// [`NegotiateError`] when nothing can be agreed on; the leg answers 488.
     pub fn answer(&self, ours: &Capabilities) -> Result<(AudioAnswer, Negotiated), NegotiateError> {
         let offer = &self.0;
-        match (&offer.profile, &ours.dtls) {
-            (Profile::Plain, None) | (Profile::Dtls(_), Some(_)) => {}
-            (Profile::Plain, Some(_)) => return Err(NegotiateError::Profile("RTP/AVP".into())),
-            (Profile::Dtls(_), None) => return Err(NegotiateError::Profile("UDP/TLS/RTP/SAVPF".into())),
-            (Profile::Other(token), _) => return Err(NegotiateError::Profile(token.clone())),
-        }
+        let (profile, secured) = ours.security.answer(&offer.profile)?;
         let codecs = common_codecs(&offer.codecs, &ours.codecs)?;
         let events: Vec<TelephoneEvent> = offer
             .events
@@ -305,21 +323,13 @@ impl AudioOffer {
             .filter(|event| codecs.iter().any(|line| line.codec.clock_rate() == event.clock_rate))
             .collect();
         let direction = offer.direction.answered_by(ours.direction);
-        let profile = match (&offer.profile, &ours.dtls) {
-            (Profile::Dtls(theirs), Some(mine)) => Profile::Dtls(DtlsIce {
-                mid: theirs.mid.clone(),
-                setup: if theirs.setup == Setup::Passive { Setup::Active } else { Setup::Passive },
-                audio_level: theirs.audio_level,
-                ..mine.clone()
-            }),
-            _ => Profile::Plain,
-        };
         let answer = AudioAnswer(AudioDescription {
             session_id: ours.session_id,
             session_version: ours.session_version,
             rtp: ours.rtp,
             rtcp: None,
             rtcp_mux: offer.rtcp_mux,
+            feedback: offer.feedback,
             profile,
             codecs: codecs.iter().map(|line| our_line(line.codec, line.payload_type)).collect(),
             events: events.clone(),
@@ -329,7 +339,7 @@ impl AudioOffer {
             before: offer.before.clone(),
             after: offer.after.clone(),
         });
-        let negotiated = negotiated(offer, codecs.clone(), codecs, events.clone(), events, direction)?;
+        let negotiated = negotiated(offer, codecs.clone(), codecs, events.clone(), events, direction, secured)?;
         Ok((answer, negotiated))
     }
 }
@@ -350,7 +360,9 @@ impl AudioAnswer {
         let receive: Vec<CodecLine> =
             offer.0.codecs.iter().filter(|line| send.iter().any(|known| known.codec == line.codec)).cloned().collect();
         let direction = self.0.direction.answered_by(offer.0.direction);
-        negotiated(&self.0, send, receive, self.0.events.clone(), offer.0.events.clone(), direction)
+        let secured = security::accept(&offer.0.profile, &self.0.profile)?;
+        let (theirs, ours) = (self.0.events.clone(), offer.0.events.clone());
+        negotiated(&self.0, send, receive, theirs, ours, direction, secured)
     }
 }
 
@@ -394,11 +406,14 @@ fn negotiated(
     send_events: Vec<TelephoneEvent>,
     receive_events: Vec<TelephoneEvent>,
     direction: Direction,
+    secured: Secured,
 ) -> Result<Negotiated, NegotiateError> {
     let send = send.into_iter().next().ok_or(NegotiateError::NoAudio)?;
     let (known, audio_level) = match &remote.profile {
         Profile::Dtls(dtls) => (false, dtls.audio_level),
-        Profile::Plain | Profile::Other(_) => (!remote.rtp.ip().is_unspecified() && remote.rtp.port() != 0, None),
+        Profile::Plain | Profile::Sdes(_) | Profile::Other(_) => {
+            (!remote.rtp.ip().is_unspecified() && remote.rtp.port() != 0, None)
+        }
     };
     let remote_rtp = known.then_some(remote.rtp);
     let remote_rtcp = remote_rtp.map(|rtp| {
@@ -420,6 +435,7 @@ fn negotiated(
         remote_rtcp,
         rtcp_mux: remote.rtcp_mux,
         audio_level,
+        secured,
     })
 }
 
@@ -432,99 +448,4 @@ pub fn is_private(address: IpAddr) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ours(codecs: &[Codec]) -> Capabilities {
-        Capabilities {
-            codecs: codecs.to_vec(),
-            rtp: "127.0.0.1:10000".parse().expect("an address"),
-            direction: Direction::SendRecv,
-            session_id: 1,
-            session_version: 1,
-            dtls: None,
-        }
-    }
-
-    fn offer(codecs: &[(u8, Codec)], events: &[(u8, u32)]) -> AudioOffer {
-        let mut offer = AudioOffer::from_capabilities(&ours(&[Codec::Pcmu]));
-        offer.0.rtp = "192.0.2.1:4000".parse().expect("an address");
-        offer.0.codecs = codecs.iter().map(|&(pt, codec)| our_line(codec, pt)).collect();
-        offer.0.events =
-            events.iter().map(|&(payload_type, clock_rate)| TelephoneEvent { payload_type, clock_rate }).collect();
-        offer
-    }
-
-    #[test]
-    fn the_answer_keeps_the_offers_payload_types_in_our_order() {
-        let offer = offer(&[(0, Codec::Pcmu), (96, Codec::Opus)], &[(101, 8000), (97, 48000)]);
-        let (answer, agreed) = offer.answer(&ours(&[Codec::Opus, Codec::Pcmu])).expect("an answer");
-        assert_eq!(answer.0.codecs.iter().map(|l| l.payload_type).collect::<Vec<_>>(), [96, 0]);
-        assert_eq!(agreed.send.codec, Codec::Opus);
-        assert_eq!(agreed.send_event, Some(TelephoneEvent { payload_type: 97, clock_rate: 48000 }));
-        assert_eq!(agreed.remote_rtcp, Some("192.0.2.1:4001".parse().expect("an address")));
-    }
-
-    #[test]
-    fn a_further_offer_keeps_sections_and_payload_types_and_adds_what_we_can_speak() {
-        let mut last = offer(&[(96, Codec::Opus)], &[(101, 48000)]).0;
-        last.before =
-            vec![OtherSection { media: "video".into(), protocol: "RTP/AVP".into(), formats: "31".into(), mid: None }];
-        let ours = Capabilities { session_version: 5, ..ours(&[Codec::Pcmu, Codec::Opus]) };
-        let renewed = AudioOffer::renewed(&last, &ours).0;
-        let lines: Vec<_> = renewed.codecs.iter().map(|line| (line.payload_type, line.codec)).collect();
-        assert_eq!(lines, [(96, Codec::Opus), (0, Codec::Pcmu)]);
-        // 101 stays what it was; the new clock rate takes another.
-        let events: Vec<_> = renewed.events.iter().map(|event| (event.payload_type, event.clock_rate)).collect();
-        assert_eq!(events, [(101, 48000), (97, 8000)]);
-        assert_eq!((renewed.before, renewed.session_version), (last.before, 5));
-    }
-
-    #[test]
-    fn a_precondition_is_answered_as_met_on_our_side_and_as_it_is_on_theirs() {
-        for theirs in [false, true] {
-            let mut offer = offer(&[(0, Codec::Pcmu)], &[]);
-            offer.0.qos = Some(Qos { local: theirs, remote: false });
-            let (answer, _) = offer.answer(&ours(&[Codec::Pcmu])).expect("an answer");
-            assert_eq!(answer.0.qos, Some(Qos { local: true, remote: theirs }));
-        }
-    }
-
-    #[test]
-    fn nothing_in_common_names_both_sides() {
-        let refused = offer(&[(0, Codec::Pcmu)], &[]).answer(&ours(&[Codec::Opus])).expect_err("no codec");
-        assert_eq!(refused.to_string(), "no codec in common: the peer has PCMU, we allow opus");
-        assert_eq!(refused.warning(), 305);
-    }
-
-    #[test]
-    fn sdes_is_refused_until_it_is_spoken() {
-        let mut offer = offer(&[(0, Codec::Pcmu)], &[]);
-        offer.0.profile = Profile::Other("RTP/SAVP".into());
-        assert_eq!(offer.answer(&ours(&[Codec::Pcmu])), Err(NegotiateError::Profile("RTP/SAVP".into())));
-    }
-
-    #[test]
-    fn a_peers_answer_is_read_with_its_own_order() {
-        let ours = ours(&[Codec::Pcmu, Codec::Pcma]);
-        let offer = AudioOffer::from_capabilities(&ours);
-        let (mut answer, _) = offer.answer(&ours).expect("an answer");
-        answer.0.codecs.reverse();
-        let agreed = answer.accept(&offer).expect("agreed");
-        assert_eq!(agreed.send.codec, Codec::Pcma);
-        assert_eq!(agreed.receive.len(), 2);
-        answer.0.codecs.truncate(1);
-        let agreed = answer.accept(&offer).expect("agreed");
-        assert_eq!(agreed.receive.iter().map(|line| line.codec).collect::<Vec<_>>(), [Codec::Pcma], "as answered");
-    }
-
-    #[test]
-    fn an_address_of_zeroes_sends_nothing() {
-        let mut offer = offer(&[(0, Codec::Pcmu)], &[]);
-        offer.0.rtp = "0.0.0.0:4000".parse().expect("an address");
-        offer.0.direction = Direction::SendOnly;
-        let (answer, agreed) = offer.answer(&ours(&[Codec::Pcmu])).expect("an answer");
-        assert_eq!(answer.0.direction, Direction::RecvOnly);
-        assert_eq!(agreed.remote_rtp, None);
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{RoomId, ServiceId, SubscriberId, TrunkId, UserId};
 use super::media::Codec;
+use super::srtp::MediaEncryption;
 use crate::flow::script::Script;
 
 /// Everything the brain is told at start.
@@ -27,6 +28,8 @@ pub struct Settings {
     pub trunks: BTreeMap<TrunkId, Trunk>,
     /// Codecs offered to phones and trunks without a list of their own, in order.
     pub sip_codecs: Vec<Codec>,
+    /// What media of phones is protected with, and that of callers we do not know.
+    pub sip_encryption: MediaEncryption,
     /// Codecs allowed towards browsers, in order.
     pub rtc_codecs: Vec<Codec>,
     /// Timers and limits.
@@ -129,6 +132,8 @@ pub struct Trunk {
     pub options_interval: Option<Duration>,
     /// Codecs in order.
     pub codecs: Vec<Codec>,
+    /// What its media is protected with.
+    pub media_encryption: MediaEncryption,
     /// Where calls from it go by the number dialled: exact number first, then `"*"`.
     pub routes: BTreeMap<String, InboundRoute>,
     /// Put before every number dialled out.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Fenced;
 use crate::model::ids::{Epoch, LegId, MediaId, PeerId};
 use crate::model::media::{Codec, Direction};
-use crate::model::negotiate::Negotiated;
+use crate::model::negotiate::{Dtls, Negotiated};
 
 /// SDP as text, between a client and the RTC adapter; the brain carries it unread.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,8 @@ pub trait RtcPort: Send + Sync + 'static {
     fn order(&self, peer: PeerId, epoch: Epoch, command: RtcCommand) -> Result<(), Fenced>;
     /// What is known of a peer; `None` once closed.
     fn snapshot(&self, peer: PeerId) -> Option<PeerSnapshot>;
+    /// SHA-256 of the certificate that every peer sees, `AA:BB:…`; the same for the life of the process.
+    fn fingerprint(&self) -> String;
     /// Makes sure that the `rtc-ctl` thread runs: `true` when it was dead and a new one was started (connected peers keep
     /// SRTP, unfinished handshakes fail). Asked several times a second by the thread's actor twin.
     ///
@@ -50,6 +52,16 @@ pub enum RtcCommand {
         /// What we are willing to do.
         direction: Direction,
     },
+    /// Connect with a peer whose descriptions went another way (a SIP dialog): the first one creates it, a later one is an ICE
+    /// restart, a new DTLS association, or nothing new. The media session must be open. No outcome but the connection's.
+    Connect {
+        /// Who hears events.
+        leg: LegId,
+        /// The media session that carries its RTP.
+        media: MediaId,
+        /// Both sides, as agreed.
+        dtls: Box<Dtls>,
+    },
     /// Forget the peer: DTLS close_notify, ICE no longer answered.
     Close,
 }
@@ -75,7 +87,7 @@ pub enum RtcEventKind {
         /// To configure the media session with.
         negotiated: Box<Negotiated>,
     },
-    /// The offer cannot be answered; plain words why. The peer, if it existed, is as before.
+    /// The offer cannot be answered, or no DTLS association be made; plain words why. The peer, if it existed, is as before.
     Refused(String),
     /// ICE nominated, DTLS done, keys are with the media thread.
     Connected,
@@ -88,14 +100,17 @@ pub enum RtcEventKind {
 }
 
 /// What is known of a peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerSnapshot {
-    /// Its last answer, as sent.
-    pub answer: Sdp,
-    /// What was agreed.
-    pub negotiated: Box<Negotiated>,
     /// Connected, connecting, or failed.
     pub state: PeerState,
+}
+
+impl PeerSnapshot {
+    /// Whether it is over.
+    pub fn is_failed(&self) -> bool {
+        self.state == PeerState::Failed
+    }
 }
 
 /// A peer's state.

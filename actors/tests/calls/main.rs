@@ -28,6 +28,7 @@ use tandem_actors::model::media::{Codec, Digit};
 use tandem_actors::model::settings::{
     CallerIdPolicy, Modes, NumberRules, RtcToSip, Service, Settings, SipToRtc, Trunk,
 };
+use tandem_actors::model::srtp::MediaEncryption;
 use tandem_actors::ports::rtc::Sdp;
 use tandem_actors::ports::sip::SipCommand;
 use tandem_actors::ports::store::{Cdr, SavedBinding};
@@ -107,6 +108,7 @@ fn settings() -> Settings {
                 register_expires: Duration::from_secs(600),
                 options_interval: None,
                 codecs: vec![Codec::Pcma, Codec::Pcmu],
+                media_encryption: MediaEncryption::None,
                 routes: BTreeMap::new(),
                 prefix: String::new(),
                 caller_id: CallerIdPolicy::Fixed("+8621".into()),

@@ -6,6 +6,7 @@ use tandem_actors::control::{Control, TrunkView};
 use tandem_actors::fakes::World;
 use tandem_actors::model::ids::{CallId, TrunkId};
 use tandem_actors::model::settings::{CallerIdPolicy, Settings, Trunk};
+use tandem_actors::model::srtp::MediaEncryption;
 use tandem_actors::trunk;
 
 const S: fn(u64) -> Duration = Duration::from_secs;
@@ -21,6 +22,7 @@ fn settings(register: bool) -> Settings {
         register_expires: S(100),
         options_interval: Some(S(30)),
         codecs: vec![],
+        media_encryption: MediaEncryption::None,
         routes: BTreeMap::new(),
         prefix: String::new(),
         caller_id: CallerIdPolicy::Pass,

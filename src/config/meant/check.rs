@@ -15,6 +15,8 @@ const MOST_SECONDS: u64 = 100 * 366 * 86_400;
 pub(super) struct Checker<'a> {
     pub(super) places: &'a Places,
     pub(super) problems: Vec<Problem>,
+    /// What may stay as it is, but should be known.
+    pub(super) warnings: Vec<Problem>,
 }
 
 impl Checker<'_> {
@@ -22,6 +24,12 @@ impl Checker<'_> {
         let key = key.into();
         let place = self.places.of(&key);
         self.problems.push(Problem { place, key, what: what.into(), remedy: remedy.into() });
+    }
+
+    pub(super) fn warn(&mut self, key: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) {
+        let key = key.into();
+        let place = self.places.of(&key);
+        self.warnings.push(Problem { place, key, what: what.into(), remedy: remedy.into() });
     }
 
     /// An id, or a problem.

@@ -15,11 +15,11 @@ use tandem_actors::model::address::Transport;
 use tandem_actors::model::ids::{ListenerId, TrunkId};
 use tandem_actors::model::settings::{Limits, Modes, NumberRules, Settings, SipToRtc};
 
-use super::problem::Problem;
+use super::problem::{Problem, Problems};
 use super::raw::{self, Digest, LogFormat, Prack, Raw, Secret};
 use super::read::Places;
 use check::Checker;
-use network::{hep, http, media, ports_do_not_meet, sip};
+use network::{encryption, hep, http, media, ports_do_not_meet, sip};
 use routing::{numbers_lead_to_one_place, services, trunks};
 use tandem_actors::model::net::Net;
 
@@ -28,6 +28,8 @@ use tandem_actors::model::net::Net;
 pub struct Config {
     /// The file it came from.
     pub file: PathBuf,
+    /// What may stay as it is, but should be known.
+    pub warnings: Option<Problems>,
     /// What the brain is told.
     pub brain: Settings,
     /// Folder of what outlives the process.
@@ -222,7 +224,7 @@ pub struct Log {
 
 /// Checks all of it. Every problem found is reported, not the first.
 pub(super) fn resolve(raw: Raw, file: &Path, places: &Places) -> Result<Config, Vec<Problem>> {
-    let mut check = Checker { places, problems: Vec::new() };
+    let mut check = Checker { places, problems: Vec::new(), warnings: Vec::new() };
     // A file named without a folder lies in the working directory, which "" joined with a path also means.
     let folder = file.parent().unwrap_or(Path::new(""));
     let domain_ok = !raw.domain.is_empty() && raw.domain.chars().all(|c| c.is_ascii_alphanumeric() || ".-".contains(c));
@@ -262,8 +264,10 @@ pub(super) fn resolve(raw: Raw, file: &Path, places: &Places) -> Result<Config, 
         sip_to_rtc: raw.modes.sip_to_rtc.enabled,
         rtc_to_sip: raw.modes.rtc_to_sip.enabled,
     };
+    let warnings = (!check.warnings.is_empty()).then(|| Problems::new(file, check.warnings));
     Ok(Config {
         file: file.to_owned(),
+        warnings,
         data_dir: folder.join(&raw.data_dir),
         prompts_dir,
         sip,
@@ -280,6 +284,7 @@ pub(super) fn resolve(raw: Raw, file: &Path, places: &Places) -> Result<Config, 
             sip_to_rtc,
             rtc_to_sip,
             trunks,
+            sip_encryption: encryption(raw.sip.media_encryption),
             sip_codecs: raw.sip.codecs,
             rtc_codecs: raw.rtc.codecs,
             limits,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tandem_actors::model::address::Transport;
 use tandem_actors::model::ids::{ListenerId, TrunkId};
 use tandem_actors::model::settings::NumberRules;
+use tandem_actors::model::srtp::MediaEncryption;
 
 use super::super::problem::nearest;
 use super::super::raw::{self, Raw, Secret};
@@ -79,6 +80,33 @@ fn pair(
             None
         }
         _ => Some((pem(check, keys[0], folder, certificate), pem(check, keys[1], folder, private))),
+    }
+}
+
+pub(super) fn encryption(raw: raw::Encryption) -> MediaEncryption {
+    match raw {
+        raw::Encryption::None => MediaEncryption::None,
+        raw::Encryption::SdesOptional => MediaEncryption::SdesOptional,
+        raw::Encryption::Sdes => MediaEncryption::Sdes,
+        raw::Encryption::Dtls => MediaEncryption::Dtls,
+    }
+}
+
+/// Keys of SDES stand in the SDP: whoever sees a message that is not encrypted has them.
+fn keys_stay_secret(check: &mut Checker<'_>, raw: &Raw) {
+    let has_keys = |encryption| matches!(encryption, raw::Encryption::Sdes | raw::Encryption::SdesOptional);
+    let (what, remedy) =
+        ("SRTP keys travel in the clear", "use an encrypted SIP transport, or media_encryption = \"dtls\"");
+    let open = |listener: &raw::Listener| listener.transports.iter().any(|transport| !transport.is_secure());
+    if has_keys(raw.sip.media_encryption) && raw.sip.listeners.iter().any(open) {
+        let what = format!("phones may register over transports that are not encrypted: {what}");
+        check.warn("sip.media_encryption", what, remedy);
+    }
+    for (n, trunk) in raw.trunks.iter().enumerate() {
+        if has_keys(trunk.media_encryption.unwrap_or(raw.sip.media_encryption)) && !trunk.transport.is_secure() {
+            let key = if trunk.media_encryption.is_some() { "media_encryption" } else { "transport" };
+            check.warn(format!("trunks[{n}].{key}"), format!("its SIP is not encrypted: {what}"), remedy);
+        }
     }
 }
 
@@ -169,6 +197,7 @@ pub(super) fn sip(check: &mut Checker<'_>, raw: &Raw, local_net: &[Net], folder:
             Err(error) => check.wrong(key, error.to_string(), "write numbers as \"1016;1017;20[01-05]\""),
         }
     }
+    keys_stay_secret(check, raw);
     let trunks = raw.trunks.iter().enumerate().filter_map(|(n, trunk)| access(check, n, trunk, raw, folder)).collect();
     Sip {
         listeners,

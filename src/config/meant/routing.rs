@@ -11,6 +11,7 @@ use tandem_actors::model::settings::{CallerIdPolicy, InboundRoute, NumberRules, 
 use super::super::problem::nearest;
 use super::super::raw::Raw;
 use super::check::Checker;
+use super::network::encryption;
 use super::seconds;
 
 pub(super) fn services(
@@ -169,6 +170,7 @@ pub(super) fn trunks(
             register: trunk.register,
             register_expires: Duration::from_secs(trunk.register_expires_s),
             options_interval: seconds(trunk.options_interval_s),
+            media_encryption: encryption(trunk.media_encryption.unwrap_or(raw.sip.media_encryption)),
             codecs: if trunk.codecs.is_empty() { raw.sip.codecs.clone() } else { trunk.codecs.clone() },
             routes,
             prefix: trunk.prefix.clone(),

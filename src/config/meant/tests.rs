@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use tandem_actors::model::settings::CallerIdPolicy;
+use tandem_actors::model::srtp::MediaEncryption;
 
 use super::super::{load, parse};
 use super::*;
@@ -242,4 +243,25 @@ fn a_certificate_needs_its_key() {
     let list = bad("[http]\ncertificate = \"x.pem\"\nprivate_key = \"y.pem\"\n");
     assert_eq!(list.len(), 2);
     assert!(list[0].starts_with("2: http.certificate: ") && list[0].contains("x.pem"));
+}
+
+#[test]
+fn what_protects_media_is_told_by_trunk_and_else_for_all() {
+    let trunk = "[[trunks]]\nname = \"a\"\nhost = \"h.test\"\n";
+    let config = good(&format!("[sip]\nmedia_encryption = \"dtls\"\n{trunk}media_encryption = \"none\"\n"));
+    let of = |config: &Config| config.brain.trunks.values().map(|trunk| trunk.media_encryption).collect::<Vec<_>>();
+    assert_eq!((config.brain.sip_encryption, of(&config)), (MediaEncryption::Dtls, vec![MediaEncryption::None]));
+    let config = good(&format!("[sip]\nmedia_encryption = \"dtls\"\n{trunk}"));
+    assert_eq!(of(&config), [MediaEncryption::Dtls]);
+    assert_eq!(good("").brain.sip_encryption, MediaEncryption::None);
+}
+
+#[test]
+fn srtp_keys_over_sip_in_the_clear_are_warned_of() {
+    let trunk = "[[trunks]]\nname = \"a\"\nhost = \"h.test\"\nmedia_encryption = \"sdes\"\n";
+    let warnings = good(trunk).warnings.expect("a warning").to_string();
+    assert!(warnings.contains(":4: trunks[0].media_encryption: its SIP is not encrypted"), "{warnings}");
+    let warnings = good("[sip]\nmedia_encryption = \"sdes_optional\"\n").warnings.expect("a warning").to_string();
+    assert!(warnings.contains(":2: sip.media_encryption: "), "{warnings}");
+    assert_eq!(good("[sip]\nmedia_encryption = \"dtls\"\n").warnings, None);
 }

@@ -3,6 +3,7 @@
 mod bridges;
 mod digits;
 mod engine;
+mod sdes;
 mod sounds;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -23,7 +24,8 @@ use super::dtmf::Event;
 use super::rtp::Header;
 use super::testing::{level_db, negotiated, tone};
 use super::{Engine, MediaConfig, OpusSettings, srtp};
-use crate::link::{ControlEnd, MasterKey, SrtpKeys, SrtpProfile, SrtpSink, Wake};
+use crate::link::{ControlEnd, SrtpSink, Wake};
+use tandem_actors::model::srtp::{MasterKey, SrtpKeys, SrtpProfile};
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const W: WorkerId = WorkerId(0);
@@ -101,6 +103,21 @@ impl Stage {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             self.heard.push(self.events.recv_timeout(left).expect("the event comes"));
+        }
+    }
+
+    /// Waits until the thread has done what it was told so far.
+    fn fence(&self, party: &Party) {
+        static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1000);
+        let token = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.push(MediaCommand::Fence { media: party.media, token });
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let event = self.events.recv_timeout(left).expect("the fence comes back");
+            if event.kind == MediaEventKind::Fenced(token) {
+                return;
+            }
         }
     }
 
@@ -307,8 +324,9 @@ fn assert_deaf_to(party: &Party, hertz: f64) {
 }
 
 fn keys(n: u8) -> SrtpKeys {
-    let master = |n: u8| MasterKey { key: [n; 16], salt: [n; 14] };
-    SrtpKeys { profile: SrtpProfile::AesCm128HmacSha1_80, send: master(n), receive: master(n + 1) }
+    let master = |n: u8| MasterKey { key: [n; 32], salt: [n; 14] };
+    let (send, receive) = (master(n), master(n + 1));
+    SrtpKeys { profile: SrtpProfile::AesCm128HmacSha1_80, send, receive, receive_mki: Vec::new() }
 }
 
 /// A browser: SRTP on the shared port.

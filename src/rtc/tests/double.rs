@@ -3,9 +3,9 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use crate::link::SrtpKeys;
 use crate::rtc::dtls::{Association, Heard, Identity};
 use crate::rtc::stun;
+use tandem_actors::model::srtp::SrtpKeys;
 
 /// How long silence is listened to before it counts as no answer.
 const SILENCE: Duration = Duration::from_millis(300);

@@ -24,7 +24,7 @@ use webrtc::peer_connection::{
 };
 
 use super::*;
-use crate::link::{MasterKey, SrtpProfile};
+use tandem_actors::model::srtp::{MasterKey, SrtpProfile};
 
 struct Handler {
     gathered: mpsc::UnboundedSender<()>,
@@ -62,11 +62,14 @@ fn opus() -> RTCRtpCodec {
 
 fn context(profile: SrtpProfile, master: &MasterKey) -> Context {
     let provider = rtc::crypto::default_provider().expect("a provider");
-    let (profile, salt) = match profile {
-        SrtpProfile::AeadAes128Gcm => (ProtectionProfile::AeadAes128Gcm, 12),
-        SrtpProfile::AesCm128HmacSha1_80 => (ProtectionProfile::Aes128CmHmacSha1_80, 14),
+    let theirs = match profile {
+        SrtpProfile::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
+        SrtpProfile::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
+        SrtpProfile::AesCm128HmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
+        SrtpProfile::AesCm128HmacSha1_32 => ProtectionProfile::Aes128CmHmacSha1_32,
     };
-    Context::new(&master.key, &master.salt[..salt], profile, None, None, provider.crypto()).expect("a context")
+    let (key, salt) = (&master.key[..profile.key_len()], &master.salt[..profile.salt_len()]);
+    Context::new(key, salt, theirs, None, None, provider.crypto()).expect("a context")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -186,7 +186,7 @@ pub fn back_off(owner: bool) -> Duration {
 #[cfg(test)]
 mod tests {
     use tandem_actors::model::media::{Codec, Direction};
-    use tandem_actors::model::negotiate::Capabilities;
+    use tandem_actors::model::negotiate::{Capabilities, Security};
 
     use super::*;
 
@@ -197,7 +197,7 @@ mod tests {
             direction: Direction::SendRecv,
             session_id: 1,
             session_version: 1,
-            dtls: None,
+            security: Security::Plain,
         }))
     }
 

@@ -3,7 +3,7 @@
 
 use tandem_actors::model::address::AppHeaders;
 use tandem_actors::model::cause::Cause;
-use tandem_actors::model::negotiate::{AudioAnswer, AudioOffer};
+use tandem_actors::model::negotiate::{AudioAnswer, AudioOffer, Profile};
 use tandem_actors::ports::sip::{Destination, DialogEvent, OutgoingInvite};
 use tokio::time::Instant;
 
@@ -261,8 +261,8 @@ impl Core {
         let ip = self.advertised(flow).ip();
         let Some(Dialog { side: Side::Uac(outgoing), .. }) = self.dialogs.get_mut(&id) else { return None };
         let mut offer = outgoing.offer.as_ref()?.0.clone();
-        // The media session's socket is of one family.
-        if ip.is_ipv4() == offer.rtp.is_ipv4() {
+        // The media session's socket is of one family; a WebRTC peer's is one of everybody, and named in its candidate.
+        if ip.is_ipv4() == offer.rtp.is_ipv4() && !matches!(offer.profile, Profile::Dtls(_)) {
             offer.rtp.set_ip(ip);
         }
         outgoing.forks.get_mut(fork)?.advertised = Some(offer.rtp.ip());

@@ -36,12 +36,12 @@ pub fn masked(octets: &[u8]) -> Cow<'_, [u8]> {
             if value > 0 || find(line, b"duration").is_none() {
                 hide(&mut out, start + value, line.len() - value, b"=: \r\n");
             }
-        } else if line.starts_with(b"a=crypto:") {
+        } else if line.get(..9).is_some_and(|name| name.eq_ignore_ascii_case(b"a=crypto:")) {
             if let Some(found) = find(line, b"inline:") {
                 let length = line.len() - found - 7;
                 hide(&mut out, start + found + 7, length, b"\r\n");
             }
-        } else if line.starts_with(b"a=ice-pwd:") {
+        } else if line.get(..10).is_some_and(|name| name.eq_ignore_ascii_case(b"a=ice-pwd:")) {
             hide(&mut out, start + 10, line.len() - 10, b"\r\n");
         }
     }

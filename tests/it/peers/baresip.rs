@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Process, favoured, free_port, free_ports, until};
 use crate::capture::{Capture, Stream};
-use crate::tone::write_tone;
+use crate::tone::{Pcm, write_tone};
 
 /// A running baresip.
 pub struct Baresip {
@@ -35,6 +35,8 @@ pub struct Account<'a> {
     pub tone: f64,
     /// Answers by itself.
     pub auto_answer: bool,
+    /// `none`, `srtp`, `srtp-mand`.
+    pub encryption: &'a str,
 }
 
 impl Baresip {
@@ -45,19 +47,25 @@ impl Baresip {
         let rtp_ports = rtp..=rtp + 20;
         let wav = folder.join("microphone.wav");
         write_tone(&wav, account.tone, 8000, 120);
+        // What it hears is on the wire for all to see, but for SRTP: then it keeps what it plays.
+        let secure = match account.encryption {
+            "none" => String::new(),
+            _ => format!("module srtp.so\nmodule sndfile.so\nsnd_path {}\n", folder.display()),
+        };
         std::fs::write(
             folder.join("config"),
             format!(
                 "poll_method epoll\nsip_listen 127.0.0.1:{sip}\nnet_interface 127.0.0.1\nsip_verify_server no\ncall_local_timeout 120\n\
                  call_max_calls 8\naudio_path /usr/share/baresip\naudio_source aufile,{wav}\naudio_player none\n\
                  audio_alert none\nausrc_channels 1\nauplay_channels 1\nrtp_ports {}-{}\njitter_buffer_delay 5-10\n\
-                 module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule opus.so\nmodule aufile.so\n\
+                 module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule opus.so\nmodule aufile.so\n{secure}\
                  module_tmp uuid.so\nmodule_tmp account.so\nmodule_app contact.so\n\
                  module_app menu.so\nmodule_app ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:{control}\n\
                  opus_stereo no\nopus_sprop_stereo no\n",
                 rtp_ports.start(),
                 rtp_ports.end(),
                 wav = wav.display(),
+                secure = secure,
             ),
         )
         .expect("its configuration");
@@ -67,9 +75,13 @@ impl Baresip {
         std::fs::write(
             folder.join("accounts"),
             format!(
-                "<sip:{user}@{host}>;auth_user={user};auth_pass={};regint={regint};answermode={answer};audio_codecs={}\n",
+                "<sip:{user}@{host}>;auth_user={user};auth_pass={};regint={regint};answermode={answer};audio_codecs={}{}\n",
                 account.password,
                 account.codecs,
+                match account.encryption {
+                    "none" => String::new(),
+                    encryption => format!(";mediaenc={encryption}"),
+                },
                 user = account.user,
             ),
         )
@@ -120,6 +132,20 @@ impl Baresip {
         let mut events = self.events.lock().expect("its events");
         let of_kind = events.extract_if(.., |event| event["type"] == kind);
         of_kind.map(|event| event["id"].as_str().unwrap_or_else(|| panic!("no id: {event}")).to_owned()).collect()
+    }
+
+    /// What it played in its last call, which is over; kept where its media is encrypted.
+    #[track_caller]
+    pub fn played(&self) -> Pcm {
+        until("what the phone played", Duration::from_secs(5), || {
+            let mut files: Vec<PathBuf> = std::fs::read_dir(&self.folder).ok()?.flatten().map(|f| f.path()).collect();
+            files.retain(|file| file.to_str().is_some_and(|name| name.ends_with("-dec.wav")));
+            files.sort();
+            let mut wav = hound::WavReader::open(files.last()?).ok()?;
+            let rate = wav.spec().sample_rate as usize;
+            let samples: Vec<i16> = wav.samples().collect::<Result<_, _>>().ok()?;
+            (!samples.is_empty()).then_some(Pcm { samples, rate })
+        })
     }
 
     /// RTP that was sent to it, as it passed. (Its own recording is complete only when a call is over.)

@@ -37,7 +37,7 @@ fn issue(authority: &Authority, name: &str) -> (String, String) {
     (signed.pem(), key.serialize_pem())
 }
 
-fn with_streams(origin: &str) -> Wishes {
+pub(super) fn with_streams(origin: &str) -> Wishes {
     Wishes {
         certificate: Some(issue(&authority(), "localhost")),
         streams: Some(origin.to_owned()),
@@ -74,6 +74,7 @@ fn a_phone_registers_and_calls_over_tls() {
         codecs: "pcmu",
         tone: 500.0,
         auto_answer: true,
+        encryption: "none",
     };
     let phone = Baresip::start(rig.folder(), &account);
     let registered = || rig.list("/api/v1/registrations").iter().any(|one| one["transport"] == "tls");
@@ -132,7 +133,7 @@ fn a_trunk_over_mutual_tls_is_alive_and_one_with_another_name_is_not_and_the_log
 
 /// Waits until the page has seen something.
 #[track_caller]
-fn sees(page: &Page<'_>, what: &str) {
+pub(super) fn sees(page: &Page<'_>, what: &str) {
     page.wait(&format!("window.seen.{what} || window.seen.failed"));
     assert_eq!(page.eval("String(window.seen.failed)"), "undefined", "{:?}", page.log());
 }

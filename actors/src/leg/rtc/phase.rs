@@ -306,7 +306,7 @@ impl RtcState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::negotiate::CodecLine;
+    use crate::model::negotiate::{CodecLine, Secured};
 
     fn leg(offer: Option<&str>) -> RtcState {
         let user = UserId::new("alice").expect("an id");
@@ -334,6 +334,7 @@ mod tests {
                 remote_rtcp: None,
                 rtcp_mux: true,
                 audio_level: None,
+                secured: Secured::Plain,
             }),
         }
     }
@@ -387,11 +388,7 @@ mod tests {
     #[test]
     fn a_resumed_leg_says_again_what_is_so() {
         let state = connected();
-        let snapshot = PeerSnapshot {
-            answer: Sdp("answer".into()),
-            negotiated: state.agreed.clone().expect("agreed"),
-            state: PeerState::Connected,
-        };
+        let snapshot = PeerSnapshot { state: PeerState::Connected };
         let (_, effects) = step(state.clone(), RtcInput::Resume(Some(snapshot)));
         assert!(effects.contains(&RtcEffect::Report(LegReport::Ready(Codec::Opus))));
         assert!(effects.iter().any(|e| matches!(e, RtcEffect::Report(LegReport::Connected { .. }))));

@@ -1,6 +1,7 @@
 //! The SipLeg actor: a shell around [`phase`] that speaks to the SIP port and to the media session.
 
 pub mod phase;
+pub mod protection;
 mod reoffers;
 mod types;
 
@@ -15,7 +16,9 @@ use super::{LegMsg, LegSide, Overdue};
 use crate::ctx::Ctx;
 use crate::model::cause::Cause;
 use crate::model::ids::LegId;
+use crate::model::negotiate::Secured;
 use crate::ports::media::Carriage;
+use crate::ports::rtc::{RtcCommand, RtcEventKind};
 use crate::ports::sip::MediaToward;
 use crate::supervision::Kind;
 
@@ -60,7 +63,8 @@ impl Actor for SipLeg {
                 }
             }
             LegMsg::Overdue(Overdue::Wire) => state.step(&me, SipInput::Overdue),
-            LegMsg::Rtc(_) | LegMsg::Overdue(Overdue::Browser(_)) | LegMsg::Posted | LegMsg::Poke => {}
+            LegMsg::Rtc(event) => state.step(&me, SipInput::Peer(event)),
+            LegMsg::Overdue(Overdue::Browser(_)) | LegMsg::Posted | LegMsg::Poke => {}
         }
         Ok(())
     }
@@ -85,10 +89,24 @@ impl State {
         } else {
             SipInput::Resume(self.shell.ctx.ports.sip.snapshot(self.sip.dialog).map(Box::new))
         };
+        let webrtc = self.sip.protection.webrtc.as_ref();
+        let lost = webrtc.and_then(|webrtc| self.shell.ctx.ports.rtc.snapshot(webrtc.peer)?.is_failed().then_some(()));
         self.step(me, input);
+        if lost.is_some() {
+            self.step(me, SipInput::Peer(RtcEventKind::Failed("the connection failed".into())));
+        }
     }
 
     fn open(&mut self) -> Result<(), Cause> {
+        let offer = match &self.sip.role {
+            Role::Uas(invite) => invite.offer.as_ref().map(|offer| &offer.0),
+            Role::Uac { .. } => None,
+        };
+        if self.sip.protection.wants_webrtc(offer) {
+            self.sip.rtp = Some(self.shell.open_media(Carriage::Webrtc)?);
+            self.sip.protection.by_webrtc(self.shell.ctx.ports.rtc.fingerprint());
+            return Ok(());
+        }
         let toward = match &self.sip.role {
             Role::Uas(invite) => MediaToward::Peer(invite.source),
             Role::Uac { to, .. } if to.is_empty() => return Err(Cause::offline()),
@@ -119,8 +137,26 @@ impl State {
         let mut commands = self.sip.last.clone().into_iter();
         for effect in effects {
             match effect {
-                SipEffect::Configure { negotiated, watched } => self.shell.configure(*negotiated, watched),
-                SipEffect::CloseMedia => self.shell.close_media(),
+                SipEffect::Configure { negotiated, watched } => {
+                    if let Secured::Dtls(dtls) = &negotiated.secured
+                        && !self.peer(RtcCommand::Connect {
+                            leg,
+                            media: self.shell.checkpoint.media,
+                            dtls: dtls.clone(),
+                        })
+                    {
+                        me.stop(Some("fenced".into()));
+                        return;
+                    }
+                    self.shell.configure(*negotiated, watched);
+                }
+                SipEffect::CloseMedia => {
+                    self.shell.close_media();
+                    if !self.peer(RtcCommand::Close) {
+                        me.stop(Some("fenced".into()));
+                        return;
+                    }
+                }
                 SipEffect::Command => {
                     let Some((order, command)) = commands.next() else { continue };
                     let port = &self.shell.ctx.ports.sip;
@@ -136,6 +172,12 @@ impl State {
                 }
             }
         }
+    }
+
+    /// An order to the leg's WebRTC peer, if it has one; `false` when a later incarnation has spoken for it.
+    fn peer(&self, command: RtcCommand) -> bool {
+        let Some(webrtc) = &self.sip.protection.webrtc else { return true };
+        self.shell.ctx.ports.rtc.order(webrtc.peer, self.shell.epoch, command).is_ok()
     }
 
     fn watch_the_wire(&self, me: &ActorRef<LegMsg>) {

@@ -8,6 +8,7 @@
 
 use std::net::IpAddr;
 
+use super::protection::Protection;
 pub use super::types::*;
 use crate::leg::{LegOrder, LegReport};
 use crate::model::address::{AppHeaders, CallerId, Carried, MaxForwards};
@@ -15,6 +16,7 @@ use crate::model::cause::Cause;
 use crate::model::ids::{DialogId, LegId};
 use crate::model::media::Codec;
 use crate::model::negotiate::{AudioAnswer, AudioOffer, Capabilities, Negotiated};
+use crate::model::srtp::MediaEncryption;
 use crate::ports::sip::{
     Destination, DialogEvent, DialogPhase, DialogSnapshot, IncomingInvite, OutgoingInvite, SipCommand,
 };
@@ -23,8 +25,9 @@ type Step = (SipState, Vec<SipEffect>);
 
 impl SipState {
     /// A leg that the party began.
-    pub fn uas(invite: Box<IncomingInvite>, codecs: Vec<Codec>) -> Self {
-        Self::new(invite.dialog, Role::Uas(invite), codecs, SipPhase::Offered)
+    pub fn uas(invite: Box<IncomingInvite>, codecs: Vec<Codec>, encryption: MediaEncryption) -> Self {
+        let protection = Protection::new(encryption);
+        Self::new(invite.dialog, Role::Uas(invite), codecs, protection, SipPhase::Offered)
     }
 
     /// A leg that we begin.
@@ -35,17 +38,19 @@ impl SipState {
         max_forwards: MaxForwards,
         carried: Carried,
         codecs: Vec<Codec>,
+        encryption: MediaEncryption,
     ) -> Self {
         let carried = Box::new(carried);
         let role = Role::Uac { to, caller, headers, max_forwards, carried };
-        Self::new(DialogId::random(), role, codecs, SipPhase::Calling)
+        Self::new(DialogId::random(), role, codecs, Protection::new(encryption), SipPhase::Calling)
     }
 
-    fn new(dialog: DialogId, role: Role, codecs: Vec<Codec>, phase: SipPhase) -> Self {
+    fn new(dialog: DialogId, role: Role, codecs: Vec<Codec>, protection: Protection, phase: SipPhase) -> Self {
         Self {
             dialog,
             role,
             codecs,
+            protection,
             rtp: None,
             phase,
             local: None,
@@ -89,6 +94,7 @@ impl SipState {
             },
             SipInput::Order(order) => self.order(order, &mut out),
             SipInput::Dialog(event) => self.dialog(event, &mut out),
+            SipInput::Peer(event) => self.peer(event, &mut out),
             SipInput::Overdue => {
                 if let SipPhase::Ending(cause) = self.phase.clone() {
                     self.over(cause, &mut out);
@@ -111,7 +117,7 @@ impl SipState {
             Role::Uac { to, caller, headers, max_forwards, carried } => {
                 let (to, caller, headers, max_forwards) = (to.clone(), caller.clone(), headers.clone(), *max_forwards);
                 let carried = carried.as_ref().clone();
-                let Some(ours) = self.capabilities(Vec::new()) else {
+                let Some(ours) = self.capabilities(Vec::new(), None) else {
                     self.over(Cause::internal("a leg began without its media session"), out);
                     return;
                 };
@@ -243,7 +249,8 @@ impl SipState {
             }
             LegOrder::End(cause) if self.phase == SipPhase::Offered && cause.status == 488 => {
                 // The call saw that the offer cannot be answered; the core says why in a Warning.
-                let error = self.offered().and_then(|offer| offer.answerable(&self.codecs).err());
+                let error =
+                    self.offered().and_then(|offer| offer.answerable(&self.codecs, self.protection.policy).err());
                 let warning = error.map(|error| error.warning());
                 self.command(SipCommand::Reject { cause: cause.clone(), warning }, out);
                 self.ending(cause, out);
@@ -262,11 +269,12 @@ impl SipState {
             out.push(SipEffect::Report(LegReport::Ready(agreed.send.codec)));
             return;
         }
-        let Some(ours) = self.capabilities(first) else {
+        let offer = self.offered().cloned();
+        let Some(ours) = self.capabilities(first, offer.as_ref()) else {
             self.end(Cause::internal("a leg began without its media session"), out);
             return;
         };
-        let Some(offer) = self.offered() else {
+        let Some(offer) = offer else {
             // No offer in the INVITE: ours goes out in the 200, and the ACK brings the answer (RFC 3261 §13.2.1).
             self.local = Some(Box::new(AudioOffer::from_capabilities(&ours)));
             let codec = ours.codecs.first().copied().unwrap_or(Codec::Pcmu);
@@ -416,7 +424,7 @@ impl SipState {
     }
 
     /// Ends it towards the peer; the core does what the dialog's state asks for: a final response, CANCEL or BYE.
-    fn end(&mut self, cause: Cause, out: &mut Vec<SipEffect>) {
+    pub(super) fn end(&mut self, cause: Cause, out: &mut Vec<SipEffect>) {
         self.command(SipCommand::Hangup(cause.clone()), out);
         self.ending(cause, out);
     }
@@ -471,17 +479,19 @@ impl SipState {
         self.delayed_offer() && self.offers_early() && self.agreed.is_none()
     }
 
-    pub(super) fn capabilities(&self, mut codecs: Vec<Codec>) -> Option<Capabilities> {
+    /// What we can do, for an answer to `offer`, or for an offer of our own.
+    pub(super) fn capabilities(&mut self, mut codecs: Vec<Codec>, offer: Option<&AudioOffer>) -> Option<Capabilities> {
         codecs.retain(|codec| self.codecs.contains(codec));
         codecs.extend(self.codecs.iter().filter(|codec| !codecs.contains(codec)).copied().collect::<Vec<_>>());
+        let rtp = self.rtp?;
         Some(Capabilities {
             codecs,
-            rtp: self.rtp?,
+            rtp,
             direction: self.hold.direction(),
             // `o=` ids are 63 bits at most in some peers.
             session_id: self.dialog.0 >> 1,
             session_version: 1,
-            dtls: None,
+            security: self.protection.toward(offer.map(|offer| &offer.0), self.agreed.as_deref(), rtp),
         })
     }
 }

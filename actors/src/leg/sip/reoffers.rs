@@ -9,7 +9,7 @@ impl SipState {
     /// A re-INVITE, UPDATE or PRACK: always a real answer, or 488; never what was said before.
     pub(super) fn reoffered(&mut self, request: u64, offer: Option<Box<AudioOffer>>, out: &mut Vec<SipEffect>) {
         let current = self.agreed.as_ref().map(|agreed| agreed.send.codec);
-        let Some(mut ours) = self.capabilities(current.into_iter().collect()) else {
+        let Some(mut ours) = self.capabilities(current.into_iter().collect(), offer.as_deref()) else {
             self.command(SipCommand::RejectReoffer { request, status: 500, warning: None }, out);
             return;
         };

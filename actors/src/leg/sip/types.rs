@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::protection::Protection;
 use crate::leg::{LegOrder, LegReport};
 use crate::model::address::{AppHeaders, CallerId, Carried, MaxForwards};
 use crate::model::cause::Cause;
 use crate::model::ids::DialogId;
 use crate::model::media::{Codec, Direction};
 use crate::model::negotiate::{AudioOffer, Negotiated};
+use crate::ports::rtc::RtcEventKind;
 use crate::ports::sip::{Destination, DialogEvent, DialogSnapshot, IncomingInvite, SipCommand};
 
 /// A SIP leg, as checkpointed.
@@ -21,6 +23,8 @@ pub struct SipState {
     pub role: Role,
     /// Codecs allowed, in order.
     pub codecs: Vec<Codec>,
+    /// What protects its media.
+    pub protection: Protection,
     /// Where we receive RTP, as advertised (to the first destination, until one has answered); `None` until the media session
     /// is open.
     pub rtp: Option<SocketAddr>,
@@ -127,6 +131,8 @@ pub enum SipInput {
     Order(LegOrder),
     /// The core tells.
     Dialog(DialogEvent),
+    /// The RTC adapter tells.
+    Peer(RtcEventKind),
     /// The core did not say in time that the wire is done.
     Overdue,
 }

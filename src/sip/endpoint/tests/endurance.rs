@@ -134,7 +134,7 @@ fn directed(direction: Direction, hour: usize) -> AudioOffer {
         direction,
         session_id: 1,
         session_version: 10 + u64::try_from(hour).expect("small"),
-        dtls: None,
+        security: tandem_actors::model::negotiate::Security::Plain,
     })
 }
 

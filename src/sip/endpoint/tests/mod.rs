@@ -26,7 +26,7 @@ use tandem_actors::model::address::{AppHeaders, CallerId, MaxForwards, SipOrigin
 use tandem_actors::model::cause::Cause;
 use tandem_actors::model::ids::LegId;
 use tandem_actors::model::media::{Codec, Direction};
-use tandem_actors::model::negotiate::{AudioOffer, Capabilities};
+use tandem_actors::model::negotiate::{AudioOffer, Capabilities, Security};
 use tandem_actors::ports::Brain;
 use tandem_actors::ports::client::ClientInput;
 use tandem_actors::ports::media::MediaEvent;
@@ -193,7 +193,7 @@ fn offer(version: u64) -> AudioOffer {
         direction: Direction::SendRecv,
         session_id: 1,
         session_version: version,
-        dtls: None,
+        security: Security::Plain,
     })
 }
 

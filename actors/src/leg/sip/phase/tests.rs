@@ -8,7 +8,8 @@ use super::*;
 use crate::model::address::{NameAddr, SipOrigin, SipUri, Transport};
 use crate::model::ids::ListenerId;
 use crate::model::media::Direction;
-use crate::model::negotiate::{Profile, Qos};
+use crate::model::negotiate::{Profile, Qos, Secured, Security};
+use crate::ports::rtc::RtcEventKind;
 
 fn description(port: u16, codecs: &[Codec], direction: Direction) -> AudioOffer {
     AudioOffer::from_capabilities(&Capabilities {
@@ -17,7 +18,7 @@ fn description(port: u16, codecs: &[Codec], direction: Direction) -> AudioOffer 
         direction,
         session_id: 7,
         session_version: 1,
-        dtls: None,
+        security: Security::Plain,
     })
 }
 
@@ -46,13 +47,14 @@ fn uas(offer: Option<AudioOffer>) -> SipState {
         offer,
         reliable: false,
     };
-    open(SipState::uas(Box::new(invite), vec![Codec::Pcmu, Codec::Pcma]))
+    open(SipState::uas(Box::new(invite), vec![Codec::Pcmu, Codec::Pcma], MediaEncryption::None))
 }
 
 fn uac() -> SipState {
     let to = vec![Destination::Uri(SipUri("sip:2@h".into()))];
     let (headers, hops) = (AppHeaders::default(), MaxForwards::default());
-    open(SipState::uac(to, CallerId::default(), headers, hops, Carried::default(), vec![Codec::Pcma, Codec::Pcmu]))
+    let (codecs, carried) = (vec![Codec::Pcma, Codec::Pcmu], Carried::default());
+    open(SipState::uac(to, CallerId::default(), headers, hops, carried, codecs, MediaEncryption::None))
 }
 
 fn open(mut state: SipState) -> SipState {
@@ -90,7 +92,7 @@ fn answer(offer: &AudioOffer, codecs: &[Codec]) -> Box<AudioAnswer> {
         direction: Direction::SendRecv,
         session_id: 8,
         session_version: 1,
-        dtls: None,
+        security: Security::Plain,
     };
     Box::new(offer.answer(&ours).expect("an answer").0)
 }
@@ -403,4 +405,68 @@ proptest! {
             state = after;
         }
     }
+}
+
+/// An offer as a browser makes it, and a leg that is carried by a WebRTC peer.
+fn webrtc() -> SipState {
+    let mut browser = Protection::new(MediaEncryption::Dtls);
+    browser.by_webrtc("THEIRS".into());
+    let Security::Dtls(mut ice) = browser.offer(None, SocketAddr::from(([192, 0, 2, 1], 9))) else { panic!("no DTLS") };
+    ice.lite = false;
+    let mut offer = phone(Direction::SendRecv);
+    offer.0.profile = Profile::Dtls(*ice);
+    let mut state = uas(Some(offer));
+    assert!(state.protection.wants_webrtc(state.offered().map(|offer| &offer.0)));
+    state.protection.by_webrtc("OURS".into());
+    state
+}
+
+#[test]
+fn a_browsers_offer_over_sip_is_answered_with_dtls_and_its_peer_connects_before_the_answer_is_sent() {
+    let (state, effects) = order(webrtc(), LegOrder::Prepare { first: Vec::new() });
+    let Some(SipEffect::Configure { negotiated, .. }) = effects.first() else { panic!("{effects:?}") };
+    let Secured::Dtls(dtls) = &negotiated.secured else { panic!("{negotiated:?}") };
+    assert_eq!((dtls.ours.fingerprint.as_str(), dtls.theirs.fingerprint.as_str()), ("OURS", "THEIRS"));
+    assert_eq!(dtls.ours.candidates, [state.rtp.expect("open")]);
+    let (state, _) = order(state, LegOrder::Answer { headers: AppHeaders::default() });
+    let [SipCommand::Answer { description, .. }] = commands(&state)[..] else { panic!("{:?}", state.last) };
+    assert!(matches!(&description.0.profile, Profile::Dtls(ours) if *ours == dtls.ours));
+}
+
+#[test]
+fn a_webrtc_peer_that_is_lost_for_good_ends_its_call() {
+    let (state, _) = order(webrtc(), LegOrder::Prepare { first: Vec::new() });
+    let (state, _) = order(state, LegOrder::Answer { headers: AppHeaders::default() });
+    let (state, _) = event(state, DialogEvent::Acked { answer: None });
+    let (state, _) = step(state, SipInput::Peer(RtcEventKind::Disconnected));
+    assert_eq!(state.phase, SipPhase::Confirmed);
+    let (state, effects) = step(state, SipInput::Peer(RtcEventKind::Failed("no consent for 30 s".into())));
+    assert!(matches!(commands(&state)[..], [SipCommand::Hangup(_)]));
+    assert!(effects.contains(&SipEffect::CloseMedia));
+}
+
+#[test]
+fn a_leg_that_demands_srtp_refuses_a_re_invite_in_the_clear_and_stays_as_it_was() {
+    let mut state = uac();
+    state.protection = Protection::new(MediaEncryption::Sdes);
+    let (state, _) = step(state, SipInput::Start);
+    let offer = state.local.clone().expect("an offer");
+    let ours = Security::by_policy(MediaEncryption::Sdes, &crate::model::negotiate::SdesKeys::random());
+    let them = Capabilities {
+        codecs: vec![Codec::Pcmu],
+        rtp: SocketAddr::from(([192, 0, 2, 1], 4000)),
+        direction: Direction::SendRecv,
+        session_id: 8,
+        session_version: 1,
+        security: ours,
+    };
+    let answer = Box::new(offer.answer(&them).expect("an answer").0);
+    let answered = DialogEvent::Answered { answer, headers: AppHeaders::default(), advertised: None };
+    let (state, _) = event(state, answered);
+    assert!(matches!(state.agreed.as_ref().expect("agreed").secured, Secured::Sdes(_)));
+    let before = state.agreed.clone();
+    let offer = Some(Box::new(phone(Direction::SendOnly)));
+    let (state, _) = event(state, DialogEvent::Reoffered { request: 1, offer });
+    assert!(matches!(commands(&state)[..], [SipCommand::RejectReoffer { status: 488, .. }]));
+    assert_eq!(state.agreed, before);
 }
