@@ -16,6 +16,7 @@ mod sip_browsers;
 mod sip_to_rtc;
 mod soak;
 mod surroundings;
+mod transfer;
 mod transports;
 mod trunk;
 mod web_phone;
