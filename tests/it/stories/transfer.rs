@@ -3,10 +3,24 @@
 use std::time::{Duration, Instant};
 
 use crate::capture::Capture;
+use crate::peers::baresip::Baresip;
 use crate::peers::until;
 use crate::rig::{Rig, sound};
 
 const SOON: Duration = Duration::from_secs(15);
+
+/// From now on each hears a tone: three seconds of packets are waited for, and listened to.
+#[track_caller]
+fn hear(rig: &Rig, capture: &Capture, phones: [(&str, &Baresip, f64); 2]) {
+    let from = Instant::now();
+    let sent = |phone: &Baresip| phone.sent_to(capture).between(from, Instant::now());
+    until("three seconds of sound to both", SOON, || {
+        phones.iter().all(|(_, phone, _)| sent(phone).0.len() >= 150).then_some(())
+    });
+    for (who, phone, hz) in phones {
+        sent(phone).g711().assert_tone(who, hz, 2.0, rig.gap_ms());
+    }
+}
 
 /// 1001 calls 1002 and transfers it to 1003, who answers.
 #[test]
@@ -25,12 +39,7 @@ fn a_desk_phone_transfers_a_call_blind_and_the_two_left_hear_each_other() {
     target.event("CALL_ESTABLISHED", SOON);
     transferor.event("CALL_CLOSED", SOON);
     assert!(!stays.has_event("CALL_CLOSED"), "who stays was hung up");
-    let from = Instant::now();
-    std::thread::sleep(Duration::from_secs(3));
-    let to = Instant::now();
-    let gap = rig.gap_ms();
-    stays.sent_to(&capture).between(from, to).g711().assert_tone("who stays", 500.0, 2.0, gap);
-    target.sent_to(&capture).between(from, to).g711().assert_tone("the target", 1100.0, 2.0, gap);
+    hear(&rig, &capture, [("who stays", &stays, 500.0), ("the target", &target, 1100.0)]);
 
     stays.order("hangup", "");
     target.event("CALL_CLOSED", SOON);
@@ -50,12 +59,7 @@ fn an_attended_transfer_joins_two_phones_that_were_in_two_calls() {
     transferor.done(SOON);
     assert!(!first.has_event("CALL_CLOSED") && !second.has_event("CALL_CLOSED"));
     until("one call", SOON, || (rig.list("/api/v1/calls").len() == 1).then_some(()));
-    let from = Instant::now();
-    std::thread::sleep(Duration::from_secs(3));
-    let to = Instant::now();
-    let gap = rig.gap_ms();
-    first.sent_to(&capture).between(from, to).g711().assert_tone("the first", 1100.0, 2.0, gap);
-    second.sent_to(&capture).between(from, to).g711().assert_tone("the second", 700.0, 2.0, gap);
+    hear(&rig, &capture, [("the first", &first, 1100.0), ("the second", &second, 700.0)]);
     first.order("hangup", "");
     second.event("CALL_CLOSED", SOON);
     rig.quiet();
