@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::address::SipUri;
 use crate::model::cause::Cause;
-use crate::model::ids::{CallId, RoomId, TrunkId, UserId};
+use crate::model::ids::{CallId, RoomId, SubscriberId, TrunkId, UserId};
 use crate::ports::media::MediaSnapshot;
 use crate::ports::store::SavedBinding;
 
@@ -21,6 +22,9 @@ pub trait Control: Send + Sync + 'static {
     fn calls(&self) -> Vec<CallView>;
     /// Current bindings of desk phones and gateways.
     fn registrations(&self) -> Vec<SavedBinding>;
+    /// Removes a subscriber's bindings: that of one contact, or all. How many there were; `None` when the registrar did not say
+    /// in time.
+    fn unregister(&self, subscriber: SubscriberId, contact: Option<SipUri>) -> Reply<Option<usize>>;
     /// Trunks and their state.
     fn trunks(&self) -> Vec<TrunkView>;
     /// Live rooms.

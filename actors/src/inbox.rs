@@ -59,6 +59,9 @@ impl Brain for Inbox {
             SipEvent::Register(request) => {
                 directory.registrar.cast(RegistrarMsg::Register(request));
             }
+            SipEvent::KeptAlive { id, answered } => {
+                directory.registrar.cast(RegistrarMsg::KeptAlive { id, answered });
+            }
             SipEvent::ConnectionGone { listener, transport, source } => {
                 directory.registrar.cast(RegistrarMsg::ConnectionGone { listener, transport, source });
             }

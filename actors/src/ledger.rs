@@ -175,6 +175,16 @@ where
         self.rows.iter().any(|row| is(&row.checkpoint))
     }
 
+    /// The keys of the checkpoints that are so. `is` must not touch the ledger.
+    pub fn keys_where(&self, is: impl Fn(&C) -> bool) -> Vec<K> {
+        self.rows.iter().filter(|row| is(&row.checkpoint)).map(|row| row.key().clone()).collect()
+    }
+
+    /// The first that `look` finds something in, with its key. `look` must not touch the ledger.
+    pub fn find<R>(&self, look: impl Fn(&C) -> Option<R>) -> Option<(K, R)> {
+        self.rows.iter().find_map(|row| Some((row.key().clone(), look(&row.checkpoint)?)))
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> usize {
         self.rows.len()

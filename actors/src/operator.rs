@@ -1,5 +1,5 @@
 //! The operator's hand and eye: [`Control`] over the ledger and the directory. Listing reads checkpoints and never waits for
-//! an actor; the two orders there are wait for one, and not for ever.
+//! an actor; the orders there are wait for one, and not for ever.
 
 use std::time::Duration;
 
@@ -9,9 +9,11 @@ use crate::control::{
     TransferOrder, TrunkView,
 };
 use crate::ctx::Ctx;
+use crate::model::address::SipUri;
 use crate::model::cause::Cause;
-use crate::model::ids::CallId;
+use crate::model::ids::{CallId, SubscriberId};
 use crate::ports::store::SavedBinding;
+use crate::registrar;
 use crate::supervision::Kind;
 
 /// How long an order waits for its actor: longer than any restart of a subsystem takes.
@@ -31,6 +33,11 @@ impl Control for Ctx {
         bindings.retain(|binding| binding.expires_at > now);
         bindings.sort_by(|a, b| a.subscriber.cmp(&b.subscriber).then(a.contact.uri.0.cmp(&b.contact.uri.0)));
         bindings
+    }
+
+    fn unregister(&self, subscriber: SubscriberId, contact: Option<SipUri>) -> Reply<Option<usize>> {
+        let ctx = self.clone();
+        Box::pin(async move { registrar::remove(&ctx, subscriber, contact).await })
     }
 
     fn trunks(&self) -> Vec<TrunkView> {

@@ -100,10 +100,10 @@ impl Subscribers for Enrolment {
 #[cfg(test)]
 mod tests {
     use tandem_actors::fakes::World;
-    use tandem_actors::model::address::{SipUri, Transport};
+    use tandem_actors::model::address::Transport;
     use tandem_actors::model::ids::ListenerId;
     use tandem_actors::model::settings::Settings;
-    use tandem_actors::ports::sip::{RegisterChange, RegisterRequest};
+    use tandem_actors::ports::sip::{AskedContact, RegisterChange, RegisterRequest, RegisterSupport};
 
     use super::*;
 
@@ -117,12 +117,15 @@ mod tests {
         world.sip.register_request(|request| RegisterRequest {
             request,
             subscriber: desk(),
+            aor_user: "1001".into(),
             call_id: "a".into(),
             cseq,
             source: "192.0.2.7:5060".parse().expect("an address"),
             transport: Transport::Udp,
             listener: ListenerId::new("udp").expect("an id"),
-            change: RegisterChange::Update(vec![(SipUri("sip:1001@192.0.2.7".into()), Some(3600), 1000)]),
+            change: RegisterChange::Update(vec![AskedContact::plain("sip:1001@192.0.2.7", Some(3600))]),
+            path: Vec::new(),
+            supports: RegisterSupport::default(),
             user_agent: None,
         });
         world.until("the binding", |world| world.ctx().ledger.bindings.contains(&desk())).await;
@@ -131,7 +134,7 @@ mod tests {
     #[tokio::test]
     async fn a_subscriber_removed_here_or_by_another_process_has_no_bindings_left() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(folder.path()).await.expect("a store");
+        let store = Store::open(folder.path(), None).await.expect("a store");
         assert!(store.add_subscriber(&desk(), REALM, "old").await.expect("a subscriber"));
         let world = World::start(Settings::default()).await;
         let enrolment = Enrolment::start(Arc::clone(&store), REALM.into(), world.ctx().clone());
@@ -143,7 +146,7 @@ mod tests {
 
         enrolment.add(desk()).await.expect("a subscriber");
         register(&world, 2).await;
-        let operator = Store::open(folder.path()).await.expect("a store");
+        let operator = Store::open(folder.path(), None).await.expect("a store");
         assert!(operator.remove_subscriber(&desk(), REALM).await.expect("a removal"));
         assert!(operator.add_subscriber(&desk(), REALM, "new").await.expect("another password"));
         world.until("it is seen", gone).await;

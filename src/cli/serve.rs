@@ -16,6 +16,9 @@ use crate::telemetry::{self, Render};
 /// How long the last records may take to be written at the end.
 const LAST_WRITES: Duration = Duration::from_secs(10);
 
+/// How long a database that is away is waited for at start; then we end with 70, and the init system starts us again.
+const DATABASE_WAIT: Duration = Duration::from_secs(60);
+
 /// Why the switch did not start. Its words name what to change.
 pub type StartError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -61,7 +64,7 @@ pub(super) fn serve(config: Config, wall: WallClock, start: Start, show: bool) -
 
 async fn run(config: Config, wall: WallClock, render: Render, start: Start, show: bool) -> Result<(), Failure> {
     let asks = signals::listen().map_err(Failure::Runtime)?;
-    let store = Store::open(&config.data_dir).await?;
+    let store = Store::open_within(DATABASE_WAIT, &config.data_dir, config.store_url()).await?;
     let tokens = credentials::first_tokens(&token::key(store.token_key())?, wall())?;
     let text = |first: &store::FirstCredentials| credentials::render(&config, first, &tokens);
     let first = store.bootstrap(&config.brain.domain, text).await?;

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::store::{Store, new_password};
 
 pub(super) async fn change(config: &Config, change: &SubscriberChange) -> Result<(), Failure> {
-    let store = Store::open(&config.data_dir).await?;
+    let store = Store::open(&config.data_dir, config.store_url()).await?;
     let outcome = apply(&store, &config.brain.domain, change).await;
     store.close(Duration::from_secs(1)).await;
     outcome

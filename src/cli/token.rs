@@ -15,7 +15,7 @@ pub(super) fn key(of: &store::TokenKey) -> Result<TokenKey, Failure> {
 }
 
 pub(super) async fn issue(config: &Config, user: &UserId, ttl: Duration, now: SystemTime) -> Result<String, Failure> {
-    let store = Store::open(&config.data_dir).await?;
+    let store = Store::open(&config.data_dir, config.store_url()).await?;
     let issued = key(store.token_key())?.issue(user, ttl, now);
     store.close(Duration::from_secs(1)).await;
     let (token, _) = issued.map_err(|error| Failure::Refused(error.to_string()))?;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tandem_actors::flow::script::Step;
 use tandem_actors::model::address::Transport;
 use tandem_actors::model::media::Codec;
-use tandem_actors::model::settings::AcceptOn;
+use tandem_actors::model::settings::{AcceptOn, KeepAlive};
 use zeroize::ZeroizeOnDrop;
 
 /// Text that never prints.
@@ -51,10 +51,14 @@ pub struct Raw {
     /// Networks that reach us without NAT, where `external_ip` is not shown. Default: `["10.0.0.0/8", "172.16.0.0/12",
     /// "192.168.0.0/16", "127.0.0.0/8"]`. Why: the private networks of RFC 1918, and ourselves.
     pub local_net: Vec<String>,
+    /// The database.
+    pub store: Store,
     /// What is logged and how.
     pub log: Log,
     /// SIP.
     pub sip: Sip,
+    /// What phones that register are granted.
+    pub registrar: Registrar,
     /// RTP towards phones and trunks, and the media threads.
     pub rtp: Rtp,
     /// Media towards browsers.
@@ -81,8 +85,10 @@ impl Default for Raw {
             prompts_dir: "prompts".into(),
             external_ip: None,
             local_net: ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8"].map(Into::into).into(),
+            store: Store::default(),
             log: Log::default(),
             sip: Sip::default(),
+            registrar: Registrar::default(),
             rtp: Rtp::default(),
             rtc: Rtc::default(),
             http: Http::default(),
@@ -93,6 +99,16 @@ impl Default for Raw {
             trunks: Vec::new(),
         }
     }
+}
+
+/// `[store]`.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// PostgreSQL's URL, as `postgres://tandem:PASSWORD@127.0.0.1/tandem`; better given as `TANDEM_STORE__URL`. Default: `""`,
+    /// SQLite in `data_dir`. Why: nothing else to run; the connection is not encrypted, so a server elsewhere wants a protected
+    /// network.
+    pub url: Secret,
 }
 
 /// `[log]`.
@@ -225,6 +241,45 @@ impl Default for Abuse {
             block_most_s: 86400,
             scanners: scanners.map(Into::into).into(),
             never_block: Vec::new(),
+        }
+    }
+}
+
+/// `[registrar]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Registrar {
+    /// Life of a registration that asks for none. Unit: seconds. Default: `3600`. Why: RFC 3261 §10.2.1.1.
+    pub default_expires_s: u64,
+    /// Shortest life; a REGISTER that asks for less is answered 423 with this. Unit: seconds. Default: `60`. Why: SIM gateways and
+    /// phones behind NAT ask for a minute; less is load.
+    pub min_expires_s: u64,
+    /// Longest life; more is shortened to this. Unit: seconds. Default: `7200`. Why: a phone that vanished is rung in vain no longer
+    /// than that.
+    pub max_expires_s: u64,
+    /// Contacts of one subscriber at once; one more is refused with 403. Default: `10`. Why: a desk phone, a soft phone, a browser,
+    /// and each again after a restart.
+    pub max_contacts: usize,
+    /// What phones behind a NAT are sent over UDP, so that it keeps open: `"options"` (a phone that used to answer and leaves three
+    /// unanswered is not rung any more), `"crlf"` (an empty line) or `"off"`. Default: `"options"`. Why: it tells who is gone.
+    pub nat_keepalive: KeepAlive,
+    /// How often. Unit: seconds. Default: `25`. Why: NATs forget UDP after 30.
+    pub nat_keepalive_s: u64,
+    /// Flow-Timer told to phones that use SIP outbound (RFC 5626). Unit: seconds. Default: `120`. Why: that RFC's own advice for
+    /// streams; over UDP phones know better.
+    pub flow_timer_s: u64,
+}
+
+impl Default for Registrar {
+    fn default() -> Self {
+        Self {
+            default_expires_s: 3600,
+            min_expires_s: 60,
+            max_expires_s: 7200,
+            max_contacts: 10,
+            nat_keepalive: KeepAlive::Options,
+            nat_keepalive_s: 25,
+            flow_timer_s: 120,
         }
     }
 }

@@ -47,10 +47,12 @@ fn sections() -> Vec<(&'static str, &'static str, Table)> {
     }
     vec![
         ("", "Raw", table::<raw::Raw>()),
+        ("[store]", "Store", table::<raw::Store>()),
         ("[log]", "Log", table::<raw::Log>()),
         ("[sip]", "Sip", table::<raw::Sip>()),
         ("[sip.abuse]", "Abuse", table::<raw::Abuse>()),
         ("[[sip.listeners]]", "Listener", table::<raw::Listener>()),
+        ("[registrar]", "Registrar", table::<raw::Registrar>()),
         ("[rtp]", "Rtp", table::<raw::Rtp>()),
         ("[rtc]", "Rtc", table::<raw::Rtc>()),
         ("[http]", "Http", table::<raw::Http>()),
@@ -66,7 +68,8 @@ fn sections() -> Vec<(&'static str, &'static str, Table)> {
 
 /// Keys that are sections of their own.
 fn is_section(of: &str, key: &Key) -> bool {
-    let of_raw = ["log", "sip", "rtp", "rtc", "http", "hep", "limits", "modes", "services", "trunks"];
+    let of_raw =
+        ["store", "log", "sip", "registrar", "rtp", "rtc", "http", "hep", "limits", "modes", "services", "trunks"];
     of == "Raw" && of_raw.contains(&key.name.as_str()) || of == "Sip" && key.name == "abuse"
 }
 

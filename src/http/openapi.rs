@@ -32,8 +32,8 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
             an API key as `Authorization: Bearer KEY`. Errors have one shape: `{\"error\":{\"code\",\"message\"}}`."
     ),
     paths(
-        lists::calls, calls::hang_up, calls::transfer, ladder::of_call, ladder::of_call_id, lists::registrations, lists::trunks,
-        lists::rooms, lists::clients,
+        lists::calls, calls::hang_up, calls::transfer, ladder::of_call, ladder::of_call_id, registrations::list,
+        registrations::remove, lists::trunks, lists::rooms, lists::clients,
         phone_calls::start, phone_calls::state, phone_calls::stop, tokens::issue, cdrs::recent,
         subscribers::list, subscribers::add, subscribers::remove,
         blocks::list, blocks::lift,

@@ -4,10 +4,10 @@ use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use sqlx::SqlitePool;
 use tandem_actors::model::ids::SubscriberId;
 use zeroize::ZeroizeOnDrop;
 
+use super::engine::Pool;
 use super::{StoreError, credentials, private};
 
 /// The phone that a new data folder has.
@@ -94,15 +94,13 @@ pub fn new_password() -> String {
 /// See [`super::Store::bootstrap`].
 pub(super) async fn run(
     folder: &Path,
-    pool: &SqlitePool,
+    pool: &Pool,
     realm: &str,
     render: impl FnOnce(&FirstCredentials) -> String,
 ) -> Result<Option<FirstCredentials>, StoreError> {
-    let mut change = pool.begin_with("BEGIN IMMEDIATE").await?;
-    let mark = sqlx::query("INSERT INTO meta (key, value) VALUES ('bootstrapped', '1') ON CONFLICT DO NOTHING")
-        .execute(&mut *change)
-        .await?;
-    if mark.rows_affected() == 0 {
+    let mut change = pool.change().await?;
+    let mark = change.execute("INSERT INTO meta (key, value) VALUES ('bootstrapped', '1') ON CONFLICT DO NOTHING", []);
+    if mark.await? == 0 {
         return Ok(None);
     }
     let first = FirstCredentials {

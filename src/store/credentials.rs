@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use md5::Md5;
 use sha2::{Digest as _, Sha256, Sha512_256};
-use sqlx::{Row, SqliteConnection, SqlitePool};
 use subtle::{Choice, ConstantTimeEq as _};
 use tandem_actors::model::ids::SubscriberId;
 use tokio::sync::watch;
+
+use super::engine::{Change, Pool};
 
 /// How soon a change by another process is seen.
 const REFRESH: Duration = Duration::from_secs(2);
@@ -65,12 +66,12 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    pub(super) async fn load(pool: &SqlitePool) -> Result<Self, sqlx::Error> {
+    pub(super) async fn load(pool: &Pool) -> Result<Self, sqlx::Error> {
         let known = read(pool).await?;
         Ok(Self { read: watch::Sender::new(known.version), known: RwLock::new(known) })
     }
 
-    pub(super) async fn reload(&self, pool: &SqlitePool) -> Result<(), sqlx::Error> {
+    pub(super) async fn reload(&self, pool: &Pool) -> Result<(), sqlx::Error> {
         let known = read(pool).await?;
         let version = known.version;
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
@@ -143,84 +144,81 @@ pub(super) fn unhex(digits: &str) -> Option<[u8; 32]> {
     Some(bytes)
 }
 
-async fn version(pool: &SqlitePool) -> Result<i64, sqlx::Error> {
-    sqlx::query("SELECT coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'credentials_version'), 0)")
-        .fetch_one(pool)
-        .await?
-        .try_get(0)
+async fn version(pool: &Pool) -> Result<i64, sqlx::Error> {
+    let rows =
+        pool.fetch("SELECT CAST(value AS BIGINT) AS version FROM meta WHERE key = 'credentials_version'", []).await?;
+    rows.first().map_or(Ok(0), |row| row.int("version"))
 }
 
-async fn read(pool: &SqlitePool) -> Result<Known, sqlx::Error> {
+async fn read(pool: &Pool) -> Result<Known, sqlx::Error> {
     // The version first: a change that comes between is read again at the next look.
     let mut known = Known { version: version(pool).await?, ..Known::default() };
-    for row in sqlx::query("SELECT subscriber, realm, ha1_md5, ha1_sha256, ha1_sha512_256 FROM subscribers")
-        .fetch_all(pool)
-        .await?
-    {
-        match SubscriberId::new(row.try_get("subscriber")?) {
+    let all = "SELECT subscriber, realm, ha1_md5, ha1_sha256, ha1_sha512_256 FROM subscribers";
+    for row in pool.fetch(all, []).await? {
+        match SubscriberId::new(row.text("subscriber")?) {
             Ok(subscriber) => {
                 let ha1 = Ha1 {
-                    md5: row.try_get("ha1_md5")?,
-                    sha256: row.try_get("ha1_sha256")?,
-                    sha512t256: row.try_get("ha1_sha512_256")?,
+                    md5: row.text("ha1_md5")?.to_owned(),
+                    sha256: row.text("ha1_sha256")?.to_owned(),
+                    sha512t256: row.maybe_text("ha1_sha512_256")?,
                 };
-                known.ha1.insert((row.try_get("realm")?, subscriber), ha1);
+                known.ha1.insert((row.text("realm")?.to_owned(), subscriber), ha1);
             }
             Err(error) => tracing::error!(%error, "a subscriber in the database has a name that is none: left out"),
         }
     }
-    for row in sqlx::query("SELECT label, sha256 FROM api_keys").fetch_all(pool).await? {
-        match unhex(row.try_get("sha256")?) {
-            Some(hash) => known.api_keys.push((row.try_get("label")?, hash)),
+    for row in pool.fetch("SELECT label, sha256 FROM api_keys", []).await? {
+        match unhex(row.text("sha256")?) {
+            Some(hash) => known.api_keys.push((row.text("label")?.to_owned(), hash)),
             None => tracing::error!("an API key in the database is no SHA-256: left out"),
         }
     }
     Ok(known)
 }
 
-async fn changed(by: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    sqlx::query(
+async fn changed(by: &mut Change<'_>) -> Result<(), sqlx::Error> {
+    by.execute(
         "INSERT INTO meta (key, value) VALUES ('credentials_version', '1') \
-         ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)",
+         ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(meta.value AS BIGINT) + 1 AS TEXT)",
+        [],
     )
-    .execute(by)
     .await
     .map(drop)
 }
 
 pub(super) async fn insert_subscriber(
-    into: &mut SqliteConnection,
+    into: &mut Change<'_>,
     subscriber: &SubscriberId,
     realm: &str,
     password: &str,
 ) -> Result<bool, sqlx::Error> {
     let secret = format!("{subscriber}:{realm}:{password}");
-    let done = sqlx::query(
-        "INSERT INTO subscribers (subscriber, realm, ha1_md5, ha1_sha256, ha1_sha512_256) VALUES (?, ?, ?, ?, ?) \
-         ON CONFLICT DO NOTHING",
-    )
-    .bind(subscriber.as_str())
-    .bind(realm)
-    .bind(hex(&Md5::digest(secret.as_bytes())))
-    .bind(hex(&Sha256::digest(secret.as_bytes())))
-    .bind(hex(&Sha512_256::digest(secret.as_bytes())))
-    .execute(&mut *into)
-    .await?;
+    let values = [
+        subscriber.as_str().into(),
+        realm.into(),
+        hex(&Md5::digest(secret.as_bytes())).into(),
+        hex(&Sha256::digest(secret.as_bytes())).into(),
+        hex(&Sha512_256::digest(secret.as_bytes())).into(),
+    ];
+    let added = into
+        .execute(
+            "INSERT INTO subscribers (subscriber, realm, ha1_md5, ha1_sha256, ha1_sha512_256) \
+             VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT DO NOTHING",
+            values,
+        )
+        .await?;
     changed(into).await?;
-    Ok(done.rows_affected() > 0)
+    Ok(added > 0)
 }
 
 pub(super) async fn delete_subscriber(
-    from: &mut SqliteConnection,
+    from: &mut Change<'_>,
     subscriber: &SubscriberId,
     realm: &str,
 ) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query("DELETE FROM subscribers WHERE subscriber = ? AND realm = ?")
-        .bind(subscriber.as_str())
-        .bind(realm)
-        .execute(&mut *from)
-        .await?;
-    let found = done.rows_affected() > 0;
+    let values = [subscriber.as_str().into(), realm.into()];
+    let found = from.execute("DELETE FROM subscribers WHERE subscriber = $1 AND realm = $2", values).await? > 0;
     if found {
         // So that the next start does not find them. A running switch drops its own when it reads that the subscriber is gone.
         super::rows::replace_bindings(from, subscriber, &[]).await?;
@@ -229,17 +227,15 @@ pub(super) async fn delete_subscriber(
     Ok(found)
 }
 
-pub(super) async fn insert_api_key(into: &mut SqliteConnection, key: &str, label: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO api_keys (sha256, label) VALUES (?, ?) ON CONFLICT DO NOTHING")
-        .bind(hex(&hash(key)))
-        .bind(label)
-        .execute(&mut *into)
-        .await?;
+pub(super) async fn insert_api_key(into: &mut Change<'_>, key: &str, label: &str) -> Result<(), sqlx::Error> {
+    let values = [hex(&hash(key)).into(), label.into()];
+    into.execute("INSERT INTO api_keys (sha256, label) VALUES ($1, $2) ON CONFLICT DO NOTHING", values).await?;
     changed(into).await
 }
 
 /// Looks every [`REFRESH`] whether another process changed something. Runs until the store is dropped.
-pub(super) async fn refresh(credentials: Weak<Credentials>, pool: SqlitePool) {
+pub(super) async fn refresh(credentials: Weak<Credentials>, pool: Pool) {
+    let mut failing = false;
     loop {
         tokio::time::sleep(REFRESH).await;
         let Some(credentials) = credentials.upgrade() else { return };
@@ -251,8 +247,14 @@ pub(super) async fn refresh(credentials: Weak<Credentials>, pool: SqlitePool) {
             Ok(_) => credentials.reload(&pool).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = outcome {
-            tracing::warn!(%error, "subscribers and keys could not be read again: what is in memory stands");
+        match outcome {
+            Ok(()) => failing = false,
+            Err(error) if !failing => {
+                failing = true;
+                tracing::warn!(%error, "subscribers and keys could not be read again: what is in memory stands");
+            }
+            // Said once.
+            Err(_) => {}
         }
     }
 }

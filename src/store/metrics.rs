@@ -19,13 +19,19 @@ pub fn describe() {
     describe_gauge!("tandem_store_queue", "Records that wait to be written to the database.");
     describe_counter!("tandem_store_writes_total", "Records by kind and what became of the write.");
     describe_counter!("tandem_store_dropped_total", "Records thrown away because the queue was full.");
+    describe_gauge!("tandem_store_spooled", "Records kept in a file because the database does not take them.");
     gauge!("tandem_store_queue").set(0.0);
+    gauge!("tandem_store_spooled").set(0.0);
     counter!("tandem_store_dropped_total").absolute(0);
 }
 
 pub(super) fn queue(depth: usize) {
     // At most `queue::CAPACITY`, far below where f64 loses integers.
     gauge!("tandem_store_queue").set(depth as f64);
+}
+
+pub(super) fn spooled(records: usize) {
+    gauge!("tandem_store_spooled").set(records as f64);
 }
 
 pub(super) fn dropped() {

@@ -1,21 +1,28 @@
-//! The store: what outlives the process, in one SQLite file of the data folder. It keeps CDRs (legs as JSON), bindings,
-//! subscribers (HA1 only, RFC 7616 §3.4.2), API keys (SHA-256 only); secrets that must be whole lie beside it in a file of
-//! mode 0600.
+//! The store: what outlives the process, in one SQLite file of the data folder, or in PostgreSQL where a URL names one. It
+//! keeps CDRs (legs as JSON), bindings, subscribers (HA1 only, RFC 7616 §3.4.2), API keys (SHA-256 only); secrets that must be
+//! whole lie in the data folder, in a file of mode 0600.
 //!
 //! It is not a cache of live state (that is the ledger's) and nothing waits for it: records pass a bounded queue to one
-//! writer, which tries again while the database is locked or the disk is full.
+//! writer, which tries again while the database is locked, full or away. What it could not write is spooled to a file meanwhile
+//! ([`spool`]), and subscribers and keys are known from memory: calls and registrations go on without a database.
 //!
 //! ```text
 //!   Call, Registrar --record()--> [ queue, 10 000, overflow: newest DROPS, counted ] --> writer task --> SQLite (WAL)
+//!                                             '-- while it fails: unwritten.jsonl            |   or PostgreSQL
 //!   SIP digest, REST key --ha1(), has_api_key()--> credentials in memory <-- refresh task, every 2 s, by a version row
 //! ```
+//!
+//! Not here: TLS to PostgreSQL (sqlx is built without it: a server elsewhere is reached by a protected network or a tunnel, and
+//! a URL with `sslmode=require` is refused), and bindings shared live between switches: each reads them at its start.
 
 mod bootstrap;
 mod credentials;
+mod engine;
 mod metrics;
 mod private;
 mod queue;
 mod rows;
+mod spool;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -23,22 +30,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row, SqlitePool};
+use sqlx::sqlite::SqliteConnectOptions;
 use tandem_actors::model::ids::SubscriberId;
 use tandem_actors::ports::store::{Cdr, Record, SavedBinding, StorePort};
 use tokio::sync::watch;
 
 pub use bootstrap::{FIRST_SUBSCRIBER, FIRST_USERS, FirstCredentials, TokenKey, new_password};
 pub use credentials::Ha1Algorithm;
+pub use engine::DATABASE;
+use engine::Pool;
 pub use metrics::describe;
 pub use private::write_private;
 
-/// The database's file name in the data folder.
-pub const DATABASE: &str = "tandem.sqlite3";
-
-/// How long one statement waits for another process's lock before we are told and try again ourselves.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a database that is away is asked again at start.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What can go wrong with the store at start, or in one of the operator's commands.
 #[derive(Debug, thiserror::Error)]
@@ -61,14 +66,33 @@ pub enum StoreError {
         /// Why.
         source: sqlx::Error,
     },
-    /// The tables are newer than this program, or a migration failed.
-    #[error("{path}: the tables cannot be brought up to date; was this data folder used by a newer tandem?")]
-    Migrate {
-        /// Which database.
-        path: PathBuf,
+    /// `store.url` cannot be read.
+    #[error(
+        "store.url is no URL of a database; write it as postgres://USER:PASSWORD@HOST/DATABASE, or \"\" for SQLite"
+    )]
+    Url {
         /// Why.
-        source: Box<sqlx::migrate::MigrateError>,
+        source: sqlx::Error,
     },
+    /// The server does not want us.
+    #[error("{place}: the server refuses us; see that user, password and database of store.url are right")]
+    Refused {
+        /// Which, without user and password.
+        place: String,
+        /// Its words.
+        source: sqlx::Error,
+    },
+    /// The server does not answer.
+    #[error("{place}: the database does not answer; see that it runs and that store.url names the right host and port")]
+    Away {
+        /// Which, without user and password.
+        place: String,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// The tables are newer than this program, or a migration failed.
+    #[error("the tables of the database cannot be brought up to date; was it used by a newer tandem?")]
+    Migrate(#[source] Box<sqlx::migrate::MigrateError>),
     /// A query failed.
     #[error("the database refused a query")]
     Query(#[from] sqlx::Error),
@@ -88,54 +112,75 @@ pub enum StoreError {
 #[derive(Debug)]
 pub struct Store {
     folder: PathBuf,
-    pool: SqlitePool,
+    pool: Pool,
     queue: Arc<queue::Queue>,
+    spool: Arc<spool::Spool>,
     credentials: Arc<credentials::Credentials>,
     saved_bindings: Vec<SavedBinding>,
     token_key: TokenKey,
 }
 
 impl Store {
-    /// Opens the data folder, makes what is missing in it (folder 0700, files 0600), brings the tables up to date and
-    /// starts the writer. To be called on a tokio runtime.
+    /// Opens the data folder, makes what is missing in it (folder 0700, files 0600), opens the database (SQLite in the folder,
+    /// or what `url` names), brings the tables up to date, writes what an earlier run could not, and starts the writer. To be
+    /// called on a tokio runtime.
     ///
     /// # Errors
-    /// [`StoreError`], each naming the file and what to do.
-    pub async fn open(folder: &Path) -> Result<Arc<Self>, StoreError> {
-        Self::open_with(folder, queue::CAPACITY, |options| options).await
+    /// [`StoreError`], each naming the file or server and what to do.
+    pub async fn open(folder: &Path, url: Option<&str>) -> Result<Arc<Self>, StoreError> {
+        Self::open_with(folder, url, queue::CAPACITY, |options| options).await
+    }
+
+    /// As [`Store::open`], but a database that is away is waited for, at most so long: after a power cut it may start later
+    /// than we do.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn open_within(limit: Duration, folder: &Path, url: Option<&str>) -> Result<Arc<Self>, StoreError> {
+        let end = tokio::time::Instant::now() + limit;
+        let mut said = false;
+        loop {
+            match Self::open(folder, url).await {
+                Err(error @ StoreError::Away { .. }) if tokio::time::Instant::now() + AGAIN < end => {
+                    if !said {
+                        let source = std::error::Error::source(&error).map(ToString::to_string);
+                        tracing::warn!(%error, source, ?limit, "waiting for the database");
+                        said = true;
+                    }
+                    tokio::time::sleep(AGAIN).await;
+                }
+                other => return other,
+            }
+        }
     }
 
     async fn open_with(
         folder: &Path,
+        url: Option<&str>,
         capacity: usize,
         tune: impl FnOnce(SqliteConnectOptions) -> SqliteConnectOptions,
     ) -> Result<Arc<Self>, StoreError> {
         private::make_folder(folder)?;
-        let path = folder.join(DATABASE);
-        private::make_file(&path)?;
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .journal_mode(SqliteJournalMode::Wal)
-            // WAL with NORMAL loses at most the last commits when the machine loses power, and never corrupts.
-            .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(4)
-            .acquire_timeout(Duration::from_secs(5))
-            .connect_with(tune(options))
-            .await
-            .map_err(|source| StoreError::Open { path: path.clone(), source })?;
-        sqlx::migrate!("src/store/migrations")
-            .run(&pool)
-            .await
-            .map_err(|source| StoreError::Migrate { path, source: Box::new(source) })?;
+        let pool = match url {
+            Some(url) => Pool::postgres(url).await?,
+            None => {
+                let path = folder.join(DATABASE);
+                private::make_file(&path)?;
+                Pool::sqlite(&path, tune).await.map_err(|source| StoreError::Open { path, source })?
+            }
+        };
+        pool.migrate().await.map_err(|source| StoreError::Migrate(Box::new(source)))?;
         let token_key = bootstrap::token_key(folder)?;
+        let spool = Arc::new(spool::Spool::new(folder));
+        // Before anything is read: they are newer than what the database has.
+        writer::write_all(&pool, spool.left()?).await?;
+        spool.clear();
         let credentials = Arc::new(credentials::Credentials::load(&pool).await?);
         let saved_bindings = rows::bindings(&pool).await?;
         let queue = Arc::new(queue::Queue::new(capacity));
-        tokio::spawn(writer::run(Arc::downgrade(&queue), pool.clone()));
+        tokio::spawn(writer::run(Arc::downgrade(&queue), pool.clone(), Arc::clone(&spool)));
         tokio::spawn(credentials::refresh(Arc::downgrade(&credentials), pool.clone()));
-        Ok(Arc::new(Self { folder: folder.to_owned(), pool, queue, credentials, saved_bindings, token_key }))
+        Ok(Arc::new(Self { folder: folder.to_owned(), pool, queue, spool, credentials, saved_bindings, token_key }))
     }
 
     /// The data folder.
@@ -161,8 +206,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Query`].
     pub async fn cdr_count(&self) -> Result<u64, StoreError> {
-        let row = sqlx::query("SELECT count(*) FROM cdrs").fetch_one(&self.pool).await?;
-        Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or_default())
+        Ok(rows::cdr_count(&self.pool).await?)
     }
 
     /// H(username:realm:password) of a subscriber, lower-case hexadecimal; `None` for one we do not know. From memory.
@@ -206,7 +250,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Query`].
     pub async fn add_subscriber(&self, name: &SubscriberId, realm: &str, password: &str) -> Result<bool, StoreError> {
-        let mut change = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut change = self.pool.change().await?;
         let added = credentials::insert_subscriber(&mut change, name, realm, password).await?;
         change.commit().await?;
         self.credentials.reload(&self.pool).await?;
@@ -219,7 +263,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Query`].
     pub async fn remove_subscriber(&self, name: &SubscriberId, realm: &str) -> Result<bool, StoreError> {
-        let mut change = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut change = self.pool.change().await?;
         let found = credentials::delete_subscriber(&mut change, name, realm).await?;
         change.commit().await?;
         self.credentials.reload(&self.pool).await?;
@@ -243,14 +287,19 @@ impl Store {
         Ok(first)
     }
 
-    /// Waits until every record is written, at most `limit`, then closes the database. Returns how many records were left,
-    /// which are lost with the process.
+    /// Waits until every record is written, at most `limit`, then closes the database. Returns how many records were left: they
+    /// are spooled, and written at the next start.
     pub async fn close(&self, limit: Duration) -> usize {
         // An elapsed limit is no error here: what is left is counted and returned.
         let _ = tokio::time::timeout(limit, self.queue.drained()).await;
         let left = self.queue.len();
         if left > 0 {
-            tracing::error!(left, "records could not be written before the end and are lost");
+            self.spool.keep(&self.queue);
+            tracing::error!(
+                left,
+                file = spool::FILE,
+                "records could not be written before the end: the next start writes them"
+            );
         }
         // Connections in use (a writer waiting for a lock) are not waited for past a moment.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.pool.close()).await;

@@ -1,20 +1,21 @@
 //! The one writer: takes the oldest records, writes them in one transaction, and only then removes them from the queue.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use sqlx::{Connection, SqliteConnection, SqlitePool};
 use tandem_actors::ports::store::Record;
 
+use super::engine::{Connection, Pool, never};
 use super::metrics::{self, Outcome};
 use super::queue::Queue;
 use super::rows;
+use super::spool::Spool;
 
 /// Records a transaction: a burst costs one commit, and a lock is held for a few milliseconds.
 const BATCH: usize = 64;
 /// Pause after the first failure, doubled up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// A lock or a full disk that is gone is noticed within this.
+/// A lock, a full disk or a server that was away is noticed within this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often a writer without work looks whether its store still exists.
 const IDLE_LOOK: Duration = Duration::from_secs(1);
@@ -28,7 +29,7 @@ enum Failure {
 }
 
 /// Runs until the store is dropped. Holds it weakly, so that an abandoned store does not write for ever.
-pub(super) async fn run(queue: Weak<Queue>, pool: SqlitePool) {
+pub(super) async fn run(queue: Weak<Queue>, pool: Pool, spool: Arc<Spool>) {
     let mut pause = FIRST_PAUSE;
     loop {
         let Some(queue) = queue.upgrade() else { return };
@@ -44,13 +45,11 @@ pub(super) async fn run(queue: Weak<Queue>, pool: SqlitePool) {
                     tracing::info!("the database takes records again");
                 }
                 queue.written(batch.len());
+                spool.written(queue.oldest());
                 pause = FIRST_PAUSE;
             }
             Err(Failure::Refused(index, why)) => {
-                if let Some(record) = batch.get(index) {
-                    metrics::write(record, Outcome::Refused);
-                }
-                tracing::error!(why, "the database will never take this record: thrown away");
+                thrown_away(batch.get(index), &why);
                 queue.refused(index);
             }
             Err(Failure::Later(error)) => {
@@ -59,8 +58,16 @@ pub(super) async fn run(queue: Weak<Queue>, pool: SqlitePool) {
                 }
                 batch.iter().for_each(|record| metrics::write(record, Outcome::Deferred));
                 if queue.deferred() {
-                    tracing::error!(%error, waiting = queue.len(), "records cannot be written: kept, tried again");
+                    tracing::error!(
+                        %error,
+                        waiting = queue.len(),
+                        "records cannot be written: kept, tried again; calls go on. See that the database runs, that its disk \
+                         is not full and that we may write to it"
+                    );
                 }
+                let (spool, waiting) = (Arc::clone(&spool), Arc::clone(&queue));
+                // A panic in there has been logged; what waits is in memory still.
+                let _ = tokio::task::spawn_blocking(move || spool.keep(&waiting)).await;
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -68,40 +75,48 @@ pub(super) async fn run(queue: Weak<Queue>, pool: SqlitePool) {
     }
 }
 
+/// Writes all of these now; for what an earlier run left.
+pub(super) async fn write_all(pool: &Pool, mut records: Vec<Record>) -> Result<(), sqlx::Error> {
+    while !records.is_empty() {
+        let count = records.len().min(BATCH);
+        match write(pool, records.get(..count).unwrap_or_default()).await {
+            Ok(()) => drop(records.drain(..count)),
+            Err(Failure::Refused(index, why)) => thrown_away(Some(&records.remove(index)), &why),
+            Err(Failure::Later(error)) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn thrown_away(record: Option<&Record>, why: &str) {
+    if let Some(record) = record {
+        metrics::write(record, Outcome::Refused);
+    }
+    tracing::error!(why, "the database will never take this record: thrown away");
+}
+
 /// All of the batch or nothing of it.
-async fn write(pool: &SqlitePool, batch: &[Record]) -> Result<(), Failure> {
+async fn write(pool: &Pool, batch: &[Record]) -> Result<(), Failure> {
     let mut connection = pool.acquire().await.map_err(Failure::Later)?;
     let outcome = transact(&mut connection, batch).await;
     if matches!(outcome, Err(Failure::Later(_))) {
         // SQLite itself rolls back on FULL and IOERR (lang_transaction §3.1), which sqlx does not notice: it would refuse every later
-        // BEGIN on this connection.
-        connection.close_on_drop();
+        // BEGIN on this connection. One to a server that went silent is of no use either.
+        connection.give_up();
     }
     outcome
 }
 
-async fn transact(connection: &mut SqliteConnection, batch: &[Record]) -> Result<(), Failure> {
-    // IMMEDIATE: the write lock is waited for here, under busy_timeout, not refused half-way (SQLITE_BUSY_SNAPSHOT).
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(Failure::Later)?;
+async fn transact(connection: &mut Connection, batch: &[Record]) -> Result<(), Failure> {
+    let mut change = connection.change().await.map_err(Failure::Later)?;
     for (index, record) in batch.iter().enumerate() {
         let outcome = match record {
-            Record::Cdr(cdr) => rows::insert_cdr(&mut transaction, cdr).await,
-            Record::Bindings(subscriber, bindings) => {
-                rows::replace_bindings(&mut transaction, subscriber, bindings).await
-            }
+            Record::Cdr(cdr) => rows::insert_cdr(&mut change, cdr).await,
+            Record::Bindings(subscriber, bindings) => rows::replace_bindings(&mut change, subscriber, bindings).await,
         };
         outcome.map_err(|error| {
             if never(&error) { Failure::Refused(index, error.to_string()) } else { Failure::Later(error) }
         })?;
     }
-    transaction.commit().await.map_err(Failure::Later)
-}
-
-/// Whether trying again is useless: the value itself is at fault. By SQLite's primary result codes TOOBIG (18), CONSTRAINT
-/// (19), MISMATCH (20), RANGE (25), and values that cannot be encoded.
-fn never(error: &sqlx::Error) -> bool {
-    if let Some(code) = error.as_database_error().and_then(|e| e.code()).and_then(|code| code.parse::<u32>().ok()) {
-        return matches!(code & 0xff, 18 | 19 | 20 | 25);
-    }
-    matches!(error, sqlx::Error::Encode(_))
+    change.commit().await.map_err(Failure::Later)
 }

@@ -5,6 +5,9 @@
 
 mod capture;
 mod peers;
+#[allow(dead_code, reason = "what only the unit tests of the store use")]
+#[path = "../../src/store/tests/server.rs"]
+mod postgres;
 mod rig;
 mod stories;
 mod tone;

@@ -54,6 +54,8 @@ pub struct Wishes {
     pub rtp_ports: Option<u16>,
     /// A HEP collector.
     pub hep: Option<SocketAddr>,
+    /// The URL of its database, instead of SQLite.
+    pub store_url: Option<String>,
     /// Certificate and key, PEM, of an HTTPS listener beside plain HTTP.
     pub certificate: Option<(String, String)>,
     /// SIP over TLS, WS and WSS, and on `[::1]`, too; pages of this origin may open WebSockets. Wants a certificate.
@@ -126,11 +128,8 @@ impl Rig {
     pub fn with(wishes: &Wishes) -> Self {
         let (folder, ports, pstn_port, config) = prepare(wishes);
         let process = serve(folder.path(), &config);
-        let text = until("the switch to be ready", Duration::from_secs(30), || {
-            assert!(process.running(), "the switch ended:\n{}", process.output());
-            (try_http(at(ports.http), "GET", "/readyz", None, None)?.0 == 200).then_some(())?;
-            std::fs::read_to_string(folder.path().join("data/credentials.txt")).ok()
-        });
+        ready(&process, ports);
+        let text = std::fs::read_to_string(folder.path().join("data/credentials.txt")).expect("its credentials");
         let word_after = |mark: &str| {
             let rest = text.split(mark).nth(1).unwrap_or_else(|| panic!("{mark} is not in:\n{text}"));
             rest.split_whitespace().next().unwrap_or_default().to_owned()
@@ -189,6 +188,16 @@ impl Rig {
         let word = |key: &str| first[key].as_str().expect("a word").to_owned();
         let (api_key, desk_password) = (word("api_key"), word("password"));
         Self { switch: Running::Apart(process), folder, ports, pstn_port, api_key, desk_password }
+    }
+
+    /// Kills it, and starts it again on the same folder; of the real binary only.
+    #[track_caller]
+    pub fn kill_and_restart(&mut self) {
+        self.signal(libc::SIGKILL);
+        let Running::Binary(process) = &mut self.switch else { panic!("a process of its own is the binary's") };
+        process.wait(Duration::from_secs(10));
+        *process = serve(self.folder.path(), &self.folder.path().join("tandem.toml"));
+        ready(process, self.ports);
     }
 
     /// What it logged, and a signal to it; of the real binary only.
@@ -372,7 +381,7 @@ fn start_here(config: &Path, wall: WallClock) -> (Runtime, App, FirstCredentials
     let runtime = runtime.expect("a runtime");
     let config = tandem::config::load(config, []).unwrap_or_else(|e| panic!("{e}"));
     let (app, first) = runtime.block_on(async {
-        let store = Store::open(&config.data_dir).await.expect("a store");
+        let store = Store::open(&config.data_dir, None).await.expect("a store");
         let first = store.bootstrap(&config.brain.domain, |_| String::new()).await.expect("credentials");
         let render = tandem::telemetry::metrics().expect("metrics");
         let app = App::start(config, store, render, wall, Faults::armable()).await;
@@ -432,6 +441,15 @@ fn prepare(wishes: &Wishes) -> (TempDir, Ports, u16, PathBuf) {
     (folder, ports, pstn_port, config)
 }
 
+/// Waits until the real binary takes calls.
+#[track_caller]
+fn ready(process: &Process, ports: Ports) {
+    until("the switch to be ready", Duration::from_secs(30), || {
+        assert!(process.running(), "the switch ended:\n{}", process.output());
+        (try_http(at(ports.http), "GET", "/readyz", None, None)?.0 == 200).then_some(())
+    });
+}
+
 /// The real binary.
 fn serve(folder: &Path, config: &Path) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
@@ -487,6 +505,7 @@ pub fn toml(ports: Ports, rtp: (u16, u16), pstn_port: u16, wishes: &Wishes) -> S
         )
     });
     let hep = wishes.hep.map_or_else(String::new, |collector| format!("[hep]\ncollector = \"{collector}\"\n"));
+    let store = wishes.store_url.as_ref().map_or_else(String::new, |url| format!("[store]\nurl = \"{url}\""));
     let choices = wishes.choices.unwrap_or(r#""1" = "desk", "2" = "app", "3" = "lobby""#);
     let out = if wishes.carrier.is_some() { "carrier" } else { "pstn" };
     let streams = wishes.streams.as_ref().map_or_else(String::new, |_| {
@@ -506,6 +525,7 @@ pub fn toml(ports: Ports, rtp: (u16, u16), pstn_port: u16, wishes: &Wishes) -> S
 domain = "127.0.0.1"
 data_dir = "data"
 prompts_dir = "prompts"
+{store}
 [sip]
 media_encryption = "{}"
 {strangers}[[sip.listeners]]

@@ -7,9 +7,9 @@ use super::toll;
 use crate::ctx::Ctx;
 use crate::leg::sip::phase::{Role, SipState};
 use crate::leg::{LegCheckpoint, LegSide};
-use crate::model::address::{CallerId, Contact, Target};
+use crate::model::address::{CallerId, Contact, InstanceId, Target};
 use crate::model::cause::{Blame, Cause};
-use crate::model::ids::{InvitationId, TrunkId};
+use crate::model::ids::{InvitationId, SubscriberId, TrunkId};
 use crate::model::media::Codec;
 use crate::model::settings::CallerIdPolicy;
 use crate::model::srtp::MediaEncryption;
@@ -29,19 +29,8 @@ pub fn dial(ctx: &Ctx, call: &CallCheckpoint, target: &Target) -> Result<Dialled
             offline: ctx.directory.users.clients(user).is_empty() && !ctx.settings.sip_to_rtc.offline_wait.is_zero(),
             ring: ctx.settings.sip_to_rtc.ring_timeout,
         }),
-        Target::Subscriber(subscriber) => {
-            let contacts: Vec<_> = alike(contacts(ctx, subscriber)).into_iter().map(Destination::Contact).collect();
-            if contacts.is_empty() {
-                return Err(Cause::offline());
-            }
-            let ring = ctx.settings.limits.ring_timeout;
-            let codecs = ctx.settings.sip_codecs.clone();
-            let dialled = leg(ctx, call, contacts, subscriber.to_string(), call.from.clone(), codecs, ring, None);
-            if let Dialled::Leg { party, .. } = &dialled {
-                ctx.ledger.latest_media.insert(subscriber.clone(), party.media);
-            }
-            Ok(dialled)
-        }
+        Target::Subscriber(subscriber) => phone(ctx, call, subscriber, None),
+        Target::Instance { subscriber, instance } => phone(ctx, call, subscriber, Some(instance)),
         Target::Trunk { trunk: id, number } => {
             let Some(settings) = ctx.settings.trunks.get(id) else {
                 return Err(Cause::not_found(format!("there is no trunk \"{id}\"")));
@@ -69,6 +58,26 @@ pub fn dial(ctx: &Ctx, call: &CallCheckpoint, target: &Target) -> Result<Dialled
         }
         Target::Service(_) | Target::Room(_) => Err(Cause::internal("a service or room is not rung")),
     }
+}
+
+/// Every contact of a subscriber, or of one of its user agents.
+fn phone(
+    ctx: &Ctx,
+    call: &CallCheckpoint,
+    subscriber: &SubscriberId,
+    instance: Option<&InstanceId>,
+) -> Result<Dialled, Cause> {
+    let contacts: Vec<_> = alike(contacts(ctx, subscriber, instance)).into_iter().map(Destination::Contact).collect();
+    if contacts.is_empty() {
+        return Err(Cause::offline());
+    }
+    let ring = ctx.settings.limits.ring_timeout;
+    let codecs = ctx.settings.sip_codecs.clone();
+    let dialled = leg(ctx, call, contacts, subscriber.to_string(), call.from.clone(), codecs, ring, None);
+    if let Dialled::Leg { party, .. } = &dialled {
+        ctx.ledger.latest_media.insert(subscriber.clone(), party.media);
+    }
+    Ok(dialled)
 }
 
 /// Codecs towards phones, or through this trunk.

@@ -18,7 +18,7 @@ use crate::model::media::Codec;
 use crate::model::settings::AcceptOn;
 use crate::model::srtp::MediaEncryption;
 use crate::ports::sip::IncomingInvite;
-use crate::trunk;
+use crate::{registrar, trunk};
 
 /// A call to be, and its first leg where it has one.
 pub type NewCall = (CallCheckpoint, Option<LegCheckpoint>);
@@ -32,7 +32,8 @@ pub fn incoming(ctx: &Ctx, invite: IncomingInvite) -> NewCall {
         to: &invite.to.uri,
         headers: &invite.headers,
     };
-    let mut goal = route::from_sip(&ctx.settings, dialled, registered(ctx));
+    let mut goal = registrar::gruu::target(ctx, &invite.request_uri)
+        .unwrap_or_else(|| route::from_sip(&ctx.settings, dialled, registered(ctx)));
     toll::watch(&goal);
     let (codecs, encryption) = (codecs_of(ctx, &invite.origin), encryption_of(ctx, &invite.origin));
     let mut new = blank(ctx, call, kind(&goal, CallKind::SipToRtc, CallKind::SipToSip));
@@ -172,7 +173,9 @@ pub fn phone_call(ctx: &Ctx, order: PhoneCall) -> Result<NewCall, StartError> {
 /// Codecs for the browser of a caller who goes there.
 pub fn codecs_for(ctx: &Ctx, goal: &Result<Target, Cause>) -> Vec<Codec> {
     match goal {
-        Ok(Target::Subscriber(_) | Target::Uri(_)) => browser_codecs(ctx, &ctx.settings.sip_codecs),
+        Ok(Target::Subscriber(_) | Target::Instance { .. } | Target::Uri(_)) => {
+            browser_codecs(ctx, &ctx.settings.sip_codecs)
+        }
         Ok(Target::Trunk { trunk, .. }) => browser_codecs(ctx, &trunk_codecs(ctx, trunk)),
         Ok(Target::User(_) | Target::Service(_) | Target::Room(_)) | Err(_) => ctx.settings.rtc_codecs.clone(),
     }
@@ -234,7 +237,7 @@ fn kind(goal: &Result<Target, Cause>, to_user: CallKind, to_phone: CallKind) -> 
     match goal {
         Ok(Target::Service(_)) => CallKind::Ivr,
         Ok(Target::Room(_)) => CallKind::Room,
-        Ok(Target::Subscriber(_) | Target::Trunk { .. } | Target::Uri(_)) => to_phone,
+        Ok(Target::Subscriber(_) | Target::Instance { .. } | Target::Trunk { .. } | Target::Uri(_)) => to_phone,
         Ok(Target::User(_)) | Err(_) => to_user,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Events, lock};
-use crate::model::address::{AppHeaders, Carried, MaxForwards, NameAddr, SipOrigin, SipUri, Transport};
+use crate::model::address::{AppHeaders, Carried, Contact, MaxForwards, NameAddr, SipOrigin, SipUri, Transport};
 use crate::model::cause::Cause;
 use crate::model::ids::{DialogId, Epoch, ListenerId, TrunkId};
 use crate::model::media::{Codec, Direction};
@@ -72,6 +72,7 @@ struct Core {
     register_answers: Vec<(u64, RegisterAnswer)>,
     registers: Vec<(TrunkId, Duration)>,
     outcomes: Vec<(u64, u16)>,
+    keep_alives: Vec<(SocketAddr, Option<u64>)>,
     requests: u64,
 }
 
@@ -80,6 +81,7 @@ pub struct FakeSip {
     brain: Events,
     core: Mutex<Core>,
     trunks_fail: AtomicBool,
+    phones_silent: AtomicBool,
     draining: AtomicBool,
     full: AtomicBool,
     withholds_acks: AtomicBool,
@@ -99,6 +101,7 @@ impl FakeSip {
             brain,
             core: Mutex::default(),
             trunks_fail: AtomicBool::new(false),
+            phones_silent: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             full: AtomicBool::new(false),
             withholds_acks: AtomicBool::new(false),
@@ -358,6 +361,17 @@ impl FakeSip {
     pub fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
+
+    /// Keep-alives sent so far: where to, and with which question.
+    pub fn keep_alives(&self) -> Vec<(SocketAddr, Option<u64>)> {
+        lock(&self.core).keep_alives.clone()
+    }
+
+    /// Whether phones leave OPTIONS unanswered.
+    pub fn set_phones_silent(&self, silent: bool) {
+        self.phones_silent.store(silent, Ordering::Relaxed);
+    }
+
     /// Whether the core refuses new calls.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
@@ -500,6 +514,14 @@ impl SipPort for FakeSip {
 
     fn answer_register(&self, request: u64, answer: RegisterAnswer) {
         lock(&self.core).register_answers.push((request, answer));
+    }
+
+    fn keep_alive(&self, contact: &Contact, id: Option<u64>) {
+        lock(&self.core).keep_alives.push((contact.source, id));
+        let silent = self.phones_silent.load(Ordering::Relaxed);
+        if let Some(id) = id {
+            self.brain.sip(SipEvent::KeptAlive { id, answered: !silent });
+        }
     }
 
     fn register(&self, trunk: &TrunkId, epoch: Epoch, expires: Duration) {

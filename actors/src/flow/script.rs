@@ -126,6 +126,8 @@ impl From<DialTarget> for String {
         match target.0 {
             Target::User(id) => format!("user:{id}"),
             Target::Subscriber(id) => format!("subscriber:{id}"),
+            // A script cannot name one: it is a Request-URI's.
+            Target::Instance { subscriber, .. } => format!("subscriber:{subscriber}"),
             Target::Trunk { trunk, number } => format!("trunk:{trunk}:{number}"),
             Target::Uri(uri) => uri.0,
             Target::Service(id) => format!("service:{id}"),

@@ -173,9 +173,14 @@ fn number(ctx: &Ctx, new: &NewInvitation) -> Option<CallId> {
     let InvitationCaller::Client { .. } = &new.caller else { return None };
     match destination(ctx, &new.callee, &new.content) {
         Ok(Target::User(_)) | Err(_) => None,
-        Ok(Target::Subscriber(_) | Target::Trunk { .. } | Target::Uri(_) | Target::Service(_) | Target::Room(_)) => {
-            Some(CallId::random())
-        }
+        Ok(
+            Target::Subscriber(_)
+            | Target::Instance { .. }
+            | Target::Trunk { .. }
+            | Target::Uri(_)
+            | Target::Service(_)
+            | Target::Room(_),
+        ) => Some(CallId::random()),
     }
 }
 

@@ -23,6 +23,17 @@ impl SipUri {
         let user = user.split(':').next().unwrap_or(user);
         user.split(';').next().filter(|u| !u.is_empty())
     }
+
+    /// A parameter behind the host: its value as written, empty where it has none; `None` when absent.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        let rest = self.0.rsplit_once('@').map_or(self.0.as_str(), |(_, host)| host);
+        let rest = rest.split_once('?').map_or(rest, |(rest, _headers)| rest);
+        let (_, parameters) = rest.split_once(';')?;
+        parameters.split(';').find_map(|item| {
+            let (key, value) = item.split_once('=').unwrap_or((item, ""));
+            key.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
 }
 
 /// SIP transports.
@@ -126,6 +137,13 @@ pub enum Target {
     User(UserId),
     /// A subscriber of ours: every registered contact rings.
     Subscriber(SubscriberId),
+    /// One user agent of a subscriber, as a GRUU names it (RFC 5627).
+    Instance {
+        /// Whose.
+        subscriber: SubscriberId,
+        /// Which.
+        instance: InstanceId,
+    },
     /// A number through a trunk.
     Trunk {
         /// Which trunk.
@@ -152,6 +170,31 @@ pub struct Contact {
     pub transport: Transport,
     /// Our listener that heard it.
     pub listener: super::ids::ListenerId,
+    /// The proxies between us and it, as Path named them (RFC 3327): the Route of what we send. Empty where it came to us
+    /// directly.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<String>,
+    /// It said another address than its datagrams came from: a NAT is between us, which forgets it unless it hears of us.
+    #[serde(default)]
+    pub behind_nat: bool,
+}
+
+/// A user agent's own URN, which its bindings share whatever address it has (RFC 5626 §4.1, RFC 5627), as `urn:uuid:…`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct InstanceId(pub String);
+
+impl InstanceId {
+    /// Whether it is the same instance: URNs of this kind are compared without regard to case (RFC 4122 §3, RFC 8141 §3.1).
+    pub fn is(&self, other: &str) -> bool {
+        self.0.eq_ignore_ascii_case(other)
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// How many hops a request may still take (Max-Forwards, RFC 3261 §20.22).
@@ -211,5 +254,13 @@ mod tests {
         assert_eq!(user("sip:a:secret@h").as_deref(), Some("a"));
         assert_eq!(user("tel:+86138;phone-context=x").as_deref(), Some("+86138"));
         assert_eq!(user("sip:example.com"), None);
+    }
+
+    #[test]
+    fn a_parameter_of_a_uri_is_behind_its_host() {
+        let gr = |text: &str| SipUri(text.into()).parameter("gr").map(str::to_owned);
+        assert_eq!(gr("sip:1001@h;GR=urn:uuid:1;x=y").as_deref(), Some("urn:uuid:1"));
+        assert_eq!(gr("sip:t;gr=no@h:5060;gr").as_deref(), Some(""));
+        assert_eq!(gr("sip:1001;gr=no@h?gr=no"), None);
     }
 }

@@ -34,6 +34,53 @@ pub struct Settings {
     pub rtc_codecs: Vec<Codec>,
     /// Timers and limits.
     pub limits: Limits,
+    /// What the registrar grants.
+    pub registrar: Registrar,
+}
+
+/// What the registrar grants, and how it keeps NATs open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registrar {
+    /// Lifetime where a REGISTER asks for none (RFC 3261 §10.2.1.1).
+    pub default_expires: Duration,
+    /// A shorter lifetime is answered 423 with this as Min-Expires.
+    pub min_expires: Duration,
+    /// A longer lifetime is shortened to this.
+    pub max_expires: Duration,
+    /// Contacts of one address of record; more are answered 403.
+    pub max_contacts: usize,
+    /// What contacts behind a NAT are sent, over UDP.
+    pub keep_alive: KeepAlive,
+    /// How often.
+    pub keep_alive_interval: Duration,
+    /// Flow-Timer of outbound registrations (RFC 5626 §4.4): how often a phone is to show that its flow lives.
+    pub flow_timer: Duration,
+}
+
+impl Default for Registrar {
+    fn default() -> Self {
+        Self {
+            default_expires: Duration::from_secs(3600),
+            min_expires: Duration::from_secs(60),
+            max_expires: Duration::from_secs(7200),
+            max_contacts: 10,
+            keep_alive: KeepAlive::Options,
+            keep_alive_interval: Duration::from_secs(25),
+            flow_timer: Duration::from_secs(120),
+        }
+    }
+}
+
+/// What keeps a NAT open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeepAlive {
+    /// OPTIONS: whatever the answer, the phone is there; one that used to answer and falls silent is removed.
+    Options,
+    /// An empty line: cheap, and tells nothing of the phone.
+    Crlf,
+    /// Nothing.
+    Off,
 }
 
 /// The three modes of the product.

@@ -2,13 +2,13 @@
 //! the un-ACKed 2xx and its timer); leg actors own decisions.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use super::Fenced;
 use crate::model::address::{
-    AppHeaders, CallerId, Carried, Contact, MaxForwards, NameAddr, SipOrigin, SipUri, Transport,
+    AppHeaders, CallerId, Carried, Contact, InstanceId, MaxForwards, NameAddr, SipOrigin, SipUri, Transport,
 };
 use crate::model::cause::Cause;
 use crate::model::ids::{CallId, DialogId, Epoch, LegId, ListenerId, SubscriberId, TrunkId};
@@ -35,6 +35,9 @@ pub trait SipPort: Send + Sync + 'static {
     fn deliver_again(&self, dialog: DialogId) -> Option<Box<IncomingInvite>>;
     /// Answers a REGISTER that was delivered as [`SipEvent::Register`].
     fn answer_register(&self, request: u64, answer: RegisterAnswer);
+    /// Sends a registered contact what keeps its NAT open: OPTIONS, whose outcome comes as [`SipEvent::KeptAlive`] with this id;
+    /// or, without an id, an empty line, of which nothing is heard.
+    fn keep_alive(&self, contact: &Contact, id: Option<u64>);
     /// Sends a REGISTER of ours for a trunk (`expires` zero: un-register). The outcome comes as
     /// [`SipEvent::TrunkRegistration`]; the core does the digest and 423 rounds itself.
     fn register(&self, trunk: &TrunkId, epoch: Epoch, expires: Duration);
@@ -191,6 +194,13 @@ pub enum SipEvent {
     },
     /// A REGISTER whose digest was right. Held by the core until answered (500 after 2 s).
     Register(Box<RegisterRequest>),
+    /// Whether a contact answered the OPTIONS of [`SipPort::keep_alive`], with whatever status.
+    KeptAlive {
+        /// As asked.
+        id: u64,
+        /// Whether.
+        answered: bool,
+    },
     /// A connection that somebody registered by is gone: nobody is reached by it any more (RFC 5626 §5.3).
     ConnectionGone {
         /// Our listener that accepted it.
@@ -380,6 +390,8 @@ pub struct RegisterRequest {
     pub request: u64,
     /// The user part of the To URI (AOR) in our domain.
     pub subscriber: SubscriberId,
+    /// The same as it was written, with its escapes.
+    pub aor_user: String,
     /// Call-ID: ordering of updates (RFC 3261 §10.3 step 7).
     pub call_id: String,
     /// CSeq number.
@@ -392,8 +404,33 @@ pub struct RegisterRequest {
     pub listener: ListenerId,
     /// What it wants.
     pub change: RegisterChange,
+    /// The proxies it came through, nearest first, as Path has them (RFC 3327).
+    pub path: Vec<String>,
+    /// What it supports.
+    pub supports: RegisterSupport,
     /// User-Agent, for the operator.
     pub user_agent: Option<String>,
+}
+
+/// Extensions that a REGISTER's Supported names, as far as the registrar does something for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RegisterSupport {
+    /// GRUUs are wanted (RFC 5627).
+    pub gruu: bool,
+    /// Flows are named by reg-id (RFC 5626).
+    pub outbound: Outbound,
+}
+
+/// Whether outbound (RFC 5626) can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Outbound {
+    /// Not asked for.
+    #[default]
+    NotWanted,
+    /// The phone knows it, and so does what it reached first: we, or a proxy that put `ob` into its Path.
+    Possible,
+    /// The phone knows it, the proxy it reached first does not: 439 where it is used.
+    FirstHopLacks,
 }
 
 /// What a REGISTER asks.
@@ -403,17 +440,65 @@ pub enum RegisterChange {
     Query,
     /// `Contact: *` with Expires 0: remove all.
     RemoveAll,
-    /// Contacts to add, refresh, or (0 s) remove, all or nothing: URI, seconds asked for (`None`: the default), q times 1000.
-    Update(Vec<(SipUri, Option<u32>, u16)>),
+    /// Contacts to add, refresh or remove, all or nothing.
+    Update(Vec<AskedContact>),
+}
+
+/// A contact of a REGISTER.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedContact {
+    /// Where.
+    pub uri: SipUri,
+    /// Seconds asked for, 0 to remove it; `None`: the default.
+    pub expires: Option<u32>,
+    /// q times 1000.
+    pub q: u16,
+    /// `+sip.instance`.
+    pub instance: Option<InstanceId>,
+    /// `reg-id`: which of the instance's flows (RFC 5626 §4.2).
+    pub reg_id: Option<u32>,
+    /// It is not where the request came from.
+    pub behind_nat: bool,
+}
+
+impl AskedContact {
+    /// One without extensions.
+    pub fn plain(uri: impl Into<String>, expires: Option<u32>) -> Self {
+        Self { uri: SipUri(uri.into()), expires, q: 1000, instance: None, reg_id: None, behind_nat: false }
+    }
 }
 
 /// The registrar's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RegisterAnswer {
-    /// 200 with every current binding and the seconds it has left.
-    Bindings(Vec<(SipUri, u32)>),
+    /// 200 with every current binding.
+    Bindings {
+        /// Those there are.
+        bindings: Vec<ListedBinding>,
+        /// Outbound was used: 200 says so, with this Flow-Timer (RFC 5626 §6).
+        flow_timer: Option<Duration>,
+        /// The wall clock: phones set theirs by it (RFC 3261 §10.3 step 8).
+        date: SystemTime,
+    },
     /// 423 with Min-Expires.
     TooBrief(u32),
-    /// Any other failure (500 for a CSeq out of order, 403).
+    /// Any other failure (500 for a CSeq out of order, 403, 439).
     Refused(u16),
+}
+
+/// A binding as a 200 lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedBinding {
+    /// Where.
+    pub uri: SipUri,
+    /// Seconds it has left.
+    pub seconds: u32,
+    /// q times 1000.
+    pub q: u16,
+    /// Whose, where it said so.
+    pub instance: Option<InstanceId>,
+    /// Which of its flows.
+    pub reg_id: Option<u32>,
+    /// Public and temporary GRUU, where it has some and the phone wants them.
+    pub gruus: Option<(String, String)>,
 }

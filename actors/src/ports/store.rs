@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::address::Contact;
+use crate::model::address::{Contact, InstanceId};
 use crate::model::cause::Cause;
 use crate::model::ids::{CallId, LegId, SubscriberId};
 use crate::ports::media::MediaSnapshot;
@@ -90,4 +90,13 @@ pub struct SavedBinding {
     pub cseq: u32,
     /// For the operator.
     pub user_agent: Option<String>,
+    /// The user agent's own URN.
+    #[serde(default)]
+    pub instance: Option<InstanceId>,
+    /// Which of its flows (RFC 5626); only where outbound was used.
+    #[serde(default)]
+    pub reg_id: Option<u32>,
+    /// User parts of its temporary GRUUs, newest last (RFC 5627 §3.2).
+    #[serde(default)]
+    pub temp_gruus: Vec<String>,
 }

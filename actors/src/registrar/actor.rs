@@ -1,28 +1,36 @@
 //! The Registrar actor: permanent, one of the SipSupervisor's children. A REGISTER lost in a crash is answered 500 by the SIP
 //! core after 2 s, and the phone tries again.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use ractor::rpc::CallResult;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
-use super::{RegistrarMsg, bindings};
+use super::RegistrarMsg;
+use super::bindings::{self, House};
+use super::keep_alive::KeepAlives;
+use super::same_uri::same_uri;
 use crate::ctx::Ctx;
 use crate::envelope::Envelope;
-use crate::model::address::Contact;
-use crate::model::ids::{Epoch, SubscriberId};
+use crate::model::address::{Contact, InstanceId, SipUri, Transport};
+use crate::model::ids::{Epoch, ListenerId, SubscriberId};
+use crate::model::settings::KeepAlive;
 use crate::ports::sip::RegisterRequest;
 use crate::ports::store::{Record, SavedBinding};
 use crate::supervision::Kind;
 use crate::timer::Timer;
 
-/// Where a subscriber's phones are now, best `q` first: a call forks to all of them.
-pub fn contacts(ctx: &Ctx, subscriber: &SubscriberId) -> Vec<Contact> {
+/// Where a subscriber's phones are now, best `q` first: a call forks to all of them. With an instance: where that one is.
+pub fn contacts(ctx: &Ctx, subscriber: &SubscriberId, instance: Option<&InstanceId>) -> Vec<Contact> {
     let now = ctx.wall();
     let mut live = ctx.ledger.bindings.read(subscriber, |all| bindings::expire(all, now).0).unwrap_or_default();
-    live.sort_by_key(|binding| std::cmp::Reverse(binding.q));
-    live.into_iter().map(|binding| binding.contact).collect()
+    if let Some(wanted) = instance {
+        live.retain(|binding| binding.instance.as_ref().is_some_and(|instance| instance.is(&wanted.0)));
+    }
+    bindings::to_ring(live)
 }
 
 /// How long [`forget`] waits.
@@ -36,6 +44,16 @@ pub async fn forget(ctx: &Ctx, subscribers: Vec<SubscriberId>) -> bool {
     matches!(registrar.call(ask, Some(PATIENCE)).await, Ok(CallResult::Success(())))
 }
 
+/// Has bindings of a subscriber removed: those of one contact, or all; how many there were. `None` when the registrar did not
+/// say in time.
+pub async fn remove(ctx: &Ctx, subscriber: SubscriberId, contact: Option<SipUri>) -> Option<usize> {
+    let ask = |reply| RegistrarMsg::Remove { subscriber, contact, reply }.into();
+    match ctx.directory.registrar.get()?.call(ask, Some(PATIENCE)).await {
+        Ok(CallResult::Success(removed)) => Some(removed),
+        Ok(CallResult::Timeout | CallResult::SenderError) | Err(_) => None,
+    }
+}
+
 /// The actor.
 pub struct Registrar;
 
@@ -44,6 +62,8 @@ pub struct State {
     ctx: Ctx,
     epoch: Epoch,
     timer: Timer,
+    keep_alives: KeepAlives,
+    keep_alive_timer: Timer,
 }
 
 impl Actor for Registrar {
@@ -53,11 +73,21 @@ impl Actor for Registrar {
 
     async fn pre_start(&self, myself: ActorRef<Self::Msg>, ctx: Ctx) -> Result<State, ActorProcessingErr> {
         let last = ctx.ledger.bindings.rows().into_iter().map(|(_, epoch, _)| epoch).max().unwrap_or_default();
-        let mut state = State { ctx, epoch: last.next(), timer: Timer::default() };
+        let mut state = State {
+            ctx,
+            epoch: last.next(),
+            timer: Timer::default(),
+            keep_alives: KeepAlives::default(),
+            keep_alive_timer: Timer::default(),
+        };
         if !state.ctx.ledger.bindings_loaded.swap(true, Ordering::Relaxed) {
             state.load();
         }
+        for (subscriber, _, bindings) in state.ctx.ledger.bindings.rows() {
+            state.keep_alive_set(&subscriber, &bindings);
+        }
         state.expire(&myself);
+        state.wake_keep_alive(&myself);
         state.ctx.directory.registrar.set(myself);
         Ok(state)
     }
@@ -73,18 +103,37 @@ impl Actor for Registrar {
             RegistrarMsg::Register(request) => {
                 state.register(&request);
                 state.expire(&myself);
-            }
-            RegistrarMsg::ConnectionGone { listener, transport, source } => {
-                state.unbind(|contact| {
-                    contact.source == source && contact.transport == transport && contact.listener == listener
-                });
-                state.expire(&myself);
+                state.wake_keep_alive(&myself);
             }
             RegistrarMsg::Forget { subscribers, reply } => {
-                state.forget(&subscribers);
+                for subscriber in &subscribers {
+                    state.drop_where(subscriber, "forgotten", |_| true);
+                }
                 state.expire(&myself);
                 // Who asked may have lost patience.
                 let _ = reply.send(());
+            }
+            RegistrarMsg::Remove { subscriber, contact, reply } => {
+                let is =
+                    |binding: &SavedBinding| contact.as_ref().is_none_or(|uri| same_uri(uri, &binding.contact.uri));
+                let removed = state.drop_where(&subscriber, "operator", is);
+                state.expire(&myself);
+                let _ = reply.send(removed);
+            }
+            RegistrarMsg::KeptAlive { id, answered } => {
+                if let Some(gone) = state.keep_alives.heard(id, answered) {
+                    let is = |b: &SavedBinding| b.contact.uri == gone.uri && b.contact.source == gone.source;
+                    state.drop_where(&gone.subscriber, "silent", is);
+                    state.expire(&myself);
+                }
+            }
+            RegistrarMsg::ConnectionGone { listener, transport, source } => {
+                state.connection_gone(&listener, transport, source);
+                state.expire(&myself);
+            }
+            RegistrarMsg::KeepAlive => {
+                state.keep_alive();
+                state.wake_keep_alive(&myself);
             }
             RegistrarMsg::Expire => {
                 state.expire(&myself);
@@ -96,13 +145,13 @@ impl Actor for Registrar {
 }
 
 impl State {
-    /// Bindings of an earlier run, those that have not run out meanwhile.
+    /// Bindings of an earlier run, those that have not run out meanwhile. A connection does not outlive the process that held it:
+    /// who could be reached by nothing else registers again when it notices.
     fn load(&self) {
         let now = self.ctx.wall();
         let mut by_subscriber = std::collections::BTreeMap::<SubscriberId, Vec<SavedBinding>>::new();
         for saved in self.ctx.ports.store.saved_bindings() {
-            // A connection does not outlive the process that held it.
-            if saved.expires_at > now && !saved.contact.transport.is_stream() {
+            if saved.expires_at > now && !only_by_its_connection(&saved) {
                 by_subscriber.entry(saved.subscriber.clone()).or_default().push(saved);
             }
         }
@@ -111,10 +160,12 @@ impl State {
         }
     }
 
-    fn register(&self, request: &RegisterRequest) {
+    fn register(&mut self, request: &RegisterRequest) {
         let subscriber = &request.subscriber;
         let current = self.ctx.ledger.bindings.get(subscriber).unwrap_or_default();
-        let outcome = bindings::register(&current, request, self.ctx.wall());
+        let settings = Arc::clone(&self.ctx.settings);
+        let house = House { grants: &settings.registrar, domain: &settings.domain };
+        let outcome = bindings::register(&current, request, house, rand::random(), self.ctx.wall());
         if outcome.bindings != current {
             self.keep(subscriber, outcome.bindings);
         }
@@ -123,27 +174,37 @@ impl State {
         self.ctx.ports.sip.answer_register(request.request, outcome.answer);
     }
 
-    /// Drops the bindings of these contacts.
-    fn unbind(&self, gone: impl Fn(&Contact) -> bool) {
-        for (subscriber, _, current) in self.ctx.ledger.bindings.rows() {
-            let left: Vec<SavedBinding> = current.iter().filter(|binding| !gone(&binding.contact)).cloned().collect();
-            if left.len() != current.len() {
-                tracing::debug!(%subscriber, "a binding went with its connection");
-                self.keep(&subscriber, left);
-            }
+    /// Drops those of a subscriber's bindings that are so; how many.
+    fn drop_where(
+        &mut self,
+        subscriber: &SubscriberId,
+        reason: &'static str,
+        is: impl Fn(&SavedBinding) -> bool,
+    ) -> usize {
+        let Some(current) = self.ctx.ledger.bindings.get(subscriber) else { return 0 };
+        let (gone, left): (Vec<_>, Vec<_>) = current.into_iter().partition(is);
+        if !gone.is_empty() {
+            tracing::info!(%subscriber, reason, contacts = gone.len(), "bindings of a subscriber are dropped");
+            let count = u64::try_from(gone.len()).unwrap_or(u64::MAX);
+            metrics::counter!("tandem_bindings_dropped_total", "reason" => reason).increment(count);
+            self.keep(subscriber, left);
         }
+        gone.len()
     }
 
-    fn forget(&self, subscribers: &[SubscriberId]) {
+    fn connection_gone(&mut self, listener: &ListenerId, transport: Transport, source: SocketAddr) {
+        let over_it = |binding: &SavedBinding| {
+            let contact = &binding.contact;
+            let same = contact.source == source && contact.transport == transport && contact.listener == *listener;
+            same && contact.path.is_empty()
+        };
+        let subscribers: Vec<_> = self.ctx.ledger.bindings.keys_where(|all| all.iter().any(over_it));
         for subscriber in subscribers {
-            if self.ctx.ledger.bindings.contains(subscriber) {
-                tracing::info!(%subscriber, "the bindings of a subscriber that was removed are dropped");
-                self.keep(subscriber, Vec::new());
-            }
+            self.drop_where(&subscriber, "connection_gone", over_it);
         }
     }
 
-    fn keep(&self, subscriber: &SubscriberId, bindings: Vec<SavedBinding>) {
+    fn keep(&mut self, subscriber: &SubscriberId, bindings: Vec<SavedBinding>) {
         let empty = bindings.is_empty();
         if self.ctx.ledger.bindings.put(subscriber.clone(), self.epoch, bindings.clone()).is_err() {
             return;
@@ -151,7 +212,38 @@ impl State {
         if empty {
             self.ctx.ledger.bindings.remove(subscriber);
         }
+        self.keep_alive_set(subscriber, &bindings);
         self.ctx.ports.store.record(Record::Bindings(subscriber.clone(), bindings));
+    }
+
+    fn keep_alive_set(&mut self, subscriber: &SubscriberId, bindings: &[SavedBinding]) {
+        let first = self.ctx.settings.registrar.keep_alive_interval.mul_f64(rand::random_range(0.5..1.0));
+        self.keep_alives.set(subscriber, bindings, self.ctx.wall(), first);
+    }
+
+    fn keep_alive(&mut self) {
+        let registrar = &self.ctx.settings.registrar;
+        let asks = match registrar.keep_alive {
+            KeepAlive::Off => return,
+            KeepAlive::Options => true,
+            KeepAlive::Crlf => false,
+        };
+        for (id, contact) in self.keep_alives.due(registrar.keep_alive_interval, self.ctx.wall()) {
+            metrics::counter!("tandem_keep_alives_total").increment(1);
+            self.ctx.ports.sip.keep_alive(&contact, asks.then_some(id));
+        }
+    }
+
+    /// At most once a second: what falls due together goes together.
+    fn wake_keep_alive(&mut self, myself: &ActorRef<Envelope<RegistrarMsg>>) {
+        let off = self.ctx.settings.registrar.keep_alive == KeepAlive::Off;
+        match self.keep_alives.next_at().filter(|_| !off) {
+            Some(at) => {
+                let after = self.ctx.until(at).max(Duration::from_secs(1));
+                self.keep_alive_timer.set(myself, after, || RegistrarMsg::KeepAlive.into());
+            }
+            None => self.keep_alive_timer.clear(),
+        }
     }
 
     /// Drops what has run out, counts what is left, and wakes again for the next.
@@ -173,4 +265,9 @@ impl State {
             None => self.timer.clear(),
         }
     }
+}
+
+/// Whether it can be reached by nothing but the connection it registered over (RFC 5626 §5.3).
+fn only_by_its_connection(binding: &SavedBinding) -> bool {
+    binding.contact.path.is_empty() && binding.contact.transport.is_stream()
 }

@@ -1,22 +1,32 @@
 //! RFC 3261 §10.3, steps 6 to 8: what a REGISTER whose digest was right does to the bindings of one address of record. Pure and
 //! all-or-nothing: either every contact of the request takes effect, or none and the answer says why.
 //!
-//! Not here: digest, To and Request-URI checks (the SIP core's), Path, GRUU and outbound (not spoken yet).
+//! Beside it: Path (RFC 3327 §5.3), outbound (RFC 5626 §6: a flow's binding replaces what its instance had under the same
+//! reg-id, whatever its Contact), GRUUs (RFC 5627 §5).
+//!
+//! Not here: digest, To and Request-URI checks (the SIP core's). Nowhere: Service-Route (RFC 3608; phones send everything to us,
+//! there is no other proxy to send them by); several reg-ids in one REGISTER (RFC 5626 §4.2.1 forbids it to the phone: each is
+//! bound for itself).
 
 use std::time::{Duration, SystemTime};
 
-use crate::model::address::{Contact, SipUri};
-use crate::ports::sip::{RegisterAnswer, RegisterChange, RegisterRequest};
+use super::same_uri::same_uri;
+use crate::model::address::{Contact, InstanceId};
+use crate::model::settings::Registrar;
+use crate::ports::sip::{AskedContact, ListedBinding, Outbound, RegisterAnswer, RegisterChange, RegisterRequest};
 use crate::ports::store::SavedBinding;
 
-/// Lifetime where the request names none (RFC 3261 §10.2.1.1).
-pub const DEFAULT_EXPIRES_S: u32 = 3600;
-/// A shorter lifetime is answered 423 with this as Min-Expires.
-pub const MIN_EXPIRES_S: u32 = 60;
-/// A longer lifetime is shortened to this.
-pub const MAX_EXPIRES_S: u32 = 7200;
-/// Contacts of one address of record; more are answered 403.
-pub const MAX_CONTACTS: usize = 10;
+/// Temporary GRUUs an instance keeps: at a refresh each half hour, those of a day.
+const MAX_TEMP_GRUUS: usize = 48;
+
+/// What a registrar is told once.
+#[derive(Debug, Clone, Copy)]
+pub struct House<'a> {
+    /// What it grants.
+    pub grants: &'a Registrar,
+    /// Host of GRUUs.
+    pub domain: &'a str,
+}
 
 /// What became of a REGISTER.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,26 +35,36 @@ pub struct Outcome {
     pub bindings: Vec<SavedBinding>,
     /// What the phone is told.
     pub answer: RegisterAnswer,
-    /// For the metric: `query`, `registered`, `removed`, `too_brief`, `out_of_order`, `too_many`.
+    /// For the metric: `query`, `registered`, `removed`, `too_brief`, `out_of_order`, `too_many`, `no_outbound`.
     pub label: &'static str,
 }
 
-/// Carries out one REGISTER on the bindings of its subscriber.
-pub fn register(current: &[SavedBinding], request: &RegisterRequest, now: SystemTime) -> Outcome {
-    let live: Vec<SavedBinding> = current.iter().filter(|binding| binding.expires_at > now).cloned().collect();
+/// Carries out one REGISTER on the bindings of its subscriber. `secret` is random: new temporary GRUUs are made of it.
+pub fn register(
+    current: &[SavedBinding],
+    request: &RegisterRequest,
+    house: House<'_>,
+    secret: u128,
+    now: SystemTime,
+) -> Outcome {
+    let (live, _) = expire(current, now);
     let changed = match &request.change {
         RegisterChange::Query => Ok((live.clone(), "query")),
         RegisterChange::RemoveAll => remove_all(&live, request).map(|left| (left, "removed")),
-        RegisterChange::Update(contacts) => update(live.clone(), contacts, request, now),
+        RegisterChange::Update(contacts) => update(live.clone(), contacts, request, house.grants, secret, now),
     };
     match changed {
         Ok((bindings, label)) => {
-            let answer = RegisterAnswer::Bindings(
-                bindings.iter().map(|binding| (binding.contact.uri.clone(), seconds_left(binding, now))).collect(),
-            );
+            let flows = bindings.iter().any(|binding| binding.reg_id.is_some());
+            let answer = RegisterAnswer::Bindings {
+                bindings: bindings.iter().map(|binding| listed(binding, request, house.domain, now)).collect(),
+                flow_timer: (flows && request.supports.outbound == Outbound::Possible)
+                    .then_some(house.grants.flow_timer),
+                date: now,
+            };
             Outcome { bindings, answer, label }
         }
-        Err(refusal) => Outcome { bindings: live, answer: refusal.answer(), label: refusal.label() },
+        Err(refusal) => Outcome { bindings: live, answer: refusal.answer(house.grants), label: refusal.label() },
     }
 }
 
@@ -55,19 +75,37 @@ pub fn expire(current: &[SavedBinding], now: SystemTime) -> (Vec<SavedBinding>, 
     (live, next)
 }
 
+/// Where a call for them goes, best `q` first: one flow an instance (RFC 5626 §5.3), the one registered last.
+pub fn to_ring(mut live: Vec<SavedBinding>) -> Vec<Contact> {
+    let mut ringing: Vec<SavedBinding> = Vec::with_capacity(live.len());
+    while let Some(binding) = live.pop() {
+        let other_flow = binding.reg_id.is_some()
+            && ringing.iter().any(|other| other.reg_id.is_some() && other.instance == binding.instance);
+        if !other_flow {
+            ringing.push(binding);
+        }
+    }
+    ringing.reverse();
+    ringing.sort_by_key(|binding| std::cmp::Reverse(binding.q));
+    ringing.into_iter().map(|binding| binding.contact).collect()
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusal {
     TooBrief,
     OutOfOrder,
     TooMany,
+    /// RFC 5626 §6: it counts on a flow that its proxy will not keep.
+    NoOutbound,
 }
 
 impl Refusal {
-    fn answer(self) -> RegisterAnswer {
+    fn answer(self, grants: &Registrar) -> RegisterAnswer {
         match self {
-            Self::TooBrief => RegisterAnswer::TooBrief(MIN_EXPIRES_S),
+            Self::TooBrief => RegisterAnswer::TooBrief(seconds(grants.min_expires)),
             Self::OutOfOrder => RegisterAnswer::Refused(500),
             Self::TooMany => RegisterAnswer::Refused(403),
+            Self::NoOutbound => RegisterAnswer::Refused(439),
         }
     }
     fn label(self) -> &'static str {
@@ -75,8 +113,13 @@ impl Refusal {
             Self::TooBrief => "too_brief",
             Self::OutOfOrder => "out_of_order",
             Self::TooMany => "too_many",
+            Self::NoOutbound => "no_outbound",
         }
     }
+}
+
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// Step 6: `Contact: *`. The ordering rule holds for each binding, and one that fails it fails the request.
@@ -87,29 +130,72 @@ fn remove_all(live: &[SavedBinding], request: &RegisterRequest) -> Result<Vec<Sa
 /// Step 7, contact by contact, on a copy.
 fn update(
     mut bindings: Vec<SavedBinding>,
-    contacts: &[(SipUri, Option<u32>, u16)],
+    contacts: &[AskedContact],
     request: &RegisterRequest,
+    grants: &Registrar,
+    secret: u128,
     now: SystemTime,
 ) -> Result<(Vec<SavedBinding>, &'static str), Refusal> {
     let before = bindings.clone();
     let mut label = "removed";
-    for (uri, asked, q) in contacts {
-        let seconds = asked.unwrap_or(DEFAULT_EXPIRES_S).min(MAX_EXPIRES_S);
-        if (1..MIN_EXPIRES_S).contains(&seconds) {
+    for (asked, nth) in contacts.iter().zip(0_u128..) {
+        let lifetime = asked.expires.unwrap_or(seconds(grants.default_expires)).min(seconds(grants.max_expires));
+        if (1..seconds(grants.min_expires)).contains(&lifetime) {
             return Err(Refusal::TooBrief);
         }
+        let flow = flow_of(asked, request)?;
         // Compared with what was there before this request: the same contact twice in one request is not out of order.
-        let earlier = before.iter().find(|binding| same_uri(&binding.contact.uri, uri));
+        let replaces = |binding: &SavedBinding| is_of(binding, asked, flow);
+        let earlier = before.iter().find(|binding| replaces(binding));
         if earlier.is_some_and(|binding| !in_order(binding, request)) {
             return Err(Refusal::OutOfOrder);
         }
-        bindings.retain(|binding| !same_uri(&binding.contact.uri, uri));
-        if seconds > 0 {
+        bindings.retain(|binding| !replaces(binding));
+        if lifetime > 0 {
             label = "registered";
-            bindings.push(binding(uri, seconds, *q, request, now));
+            let temp_gruus = temp_gruus(&before, asked, request, secret.wrapping_add(nth));
+            bindings.push(SavedBinding {
+                subscriber: request.subscriber.clone(),
+                contact: Contact {
+                    uri: asked.uri.clone(),
+                    source: request.source,
+                    transport: request.transport,
+                    listener: request.listener.clone(),
+                    path: request.path.clone(),
+                    behind_nat: asked.behind_nat,
+                },
+                expires_at: now + Duration::from_secs(lifetime.into()),
+                q: asked.q.min(1000),
+                call_id: request.call_id.clone(),
+                cseq: request.cseq,
+                user_agent: request.user_agent.clone(),
+                instance: asked.instance.clone(),
+                reg_id: flow.map(|(_, reg_id)| reg_id),
+                temp_gruus,
+            });
         }
     }
-    if bindings.len() > MAX_CONTACTS { Err(Refusal::TooMany) } else { Ok((bindings, label)) }
+    if bindings.len() > grants.max_contacts { Err(Refusal::TooMany) } else { Ok((bindings, label)) }
+}
+
+/// The flow a contact names: a reg-id without an instance, or from a phone that does not know outbound, means nothing
+/// (RFC 5626 §6).
+fn flow_of<'a>(asked: &'a AskedContact, request: &RegisterRequest) -> Result<Option<(&'a InstanceId, u32)>, Refusal> {
+    let flow = asked.instance.as_ref().zip(asked.reg_id);
+    match request.supports.outbound {
+        Outbound::NotWanted => Ok(None),
+        Outbound::Possible => Ok(flow),
+        Outbound::FirstHopLacks if flow.is_some() => Err(Refusal::NoOutbound),
+        Outbound::FirstHopLacks => Ok(None),
+    }
+}
+
+/// Whether a binding is the one that a contact means: by its flow where both have one, else by its URI.
+fn is_of(binding: &SavedBinding, asked: &AskedContact, flow: Option<(&InstanceId, u32)>) -> bool {
+    match (binding.instance.as_ref().zip(binding.reg_id), flow) {
+        (Some((instance, reg_id)), Some((wanted, flow))) => instance.is(&wanted.0) && reg_id == flow,
+        (Some(_) | None, _) => same_uri(&binding.contact.uri, &asked.uri),
+    }
 }
 
 /// A request of the same Call-ID must have a higher CSeq; one of another Call-ID (a phone that was restarted) always counts.
@@ -117,20 +203,34 @@ fn in_order(binding: &SavedBinding, request: &RegisterRequest) -> bool {
     binding.call_id != request.call_id || request.cseq > binding.cseq
 }
 
-fn binding(uri: &SipUri, seconds: u32, q: u16, request: &RegisterRequest, now: SystemTime) -> SavedBinding {
-    SavedBinding {
-        subscriber: request.subscriber.clone(),
-        contact: Contact {
-            uri: uri.clone(),
-            source: request.source,
-            transport: request.transport,
-            listener: request.listener.clone(),
-        },
-        expires_at: now + Duration::from_secs(seconds.into()),
-        q: q.min(1000),
-        call_id: request.call_id.clone(),
-        cseq: request.cseq,
-        user_agent: request.user_agent.clone(),
+/// The instance's temporary GRUUs with a new one: the earlier ones are good as long as it registers with the same Call-ID
+/// (RFC 5627 §5.1).
+fn temp_gruus(before: &[SavedBinding], asked: &AskedContact, request: &RegisterRequest, secret: u128) -> Vec<String> {
+    let Some(instance) = asked.instance.as_ref().filter(|_| request.supports.gruu) else { return Vec::new() };
+    let of_it = |binding: &&SavedBinding| {
+        binding.call_id == request.call_id && binding.instance.as_ref().is_some_and(|other| other.is(&instance.0))
+    };
+    let mut all = before.iter().rfind(of_it).map(|binding| binding.temp_gruus.clone()).unwrap_or_default();
+    all.drain(..all.len().saturating_sub(MAX_TEMP_GRUUS - 1));
+    all.push(format!("tgruu.{secret:032x}"));
+    all
+}
+
+fn listed(binding: &SavedBinding, request: &RegisterRequest, domain: &str, now: SystemTime) -> ListedBinding {
+    // An instance that would need escapes in a URI gets none: there is no phone whose URN does.
+    let plain = |instance: &&InstanceId| instance.0.bytes().all(|c| c.is_ascii_alphanumeric() || b":-._".contains(&c));
+    let gruus = binding.instance.as_ref().filter(|_| request.supports.gruu).filter(plain).and_then(|instance| {
+        let temporary = binding.temp_gruus.last()?;
+        let user = request.aor_user.as_str();
+        Some((format!("sip:{user}@{domain};gr={instance}"), format!("sip:{temporary}@{domain};gr")))
+    });
+    ListedBinding {
+        uri: binding.contact.uri.clone(),
+        seconds: seconds_left(binding, now),
+        q: binding.q,
+        instance: binding.instance.clone(),
+        reg_id: binding.reg_id,
+        gruus,
     }
 }
 
@@ -141,54 +241,12 @@ fn seconds_left(binding: &SavedBinding, now: SystemTime) -> u32 {
     u32::try_from(seconds).unwrap_or(u32::MAX).max(1)
 }
 
-/// RFC 3261 §19.1.4 as far as contacts need it: scheme, host and parameters without regard to case, user as written, and the
-/// parameters that name another place (`user ttl method maddr transport`) on both sides or neither.
-fn same_uri(a: &SipUri, b: &SipUri) -> bool {
-    if a == b {
-        return true;
-    }
-    let (Some(a), Some(b)) = (UriParts::of(&a.0), UriParts::of(&b.0)) else { return false };
-    let agree = |name: &str| a.parameter(name) == b.parameter(name);
-    let shared = a.parameters.iter().all(|(name, value)| b.parameter(name).is_none_or(|other| other == value));
-    a.scheme == b.scheme
-        && a.user == b.user
-        && a.host_port == b.host_port
-        && shared
-        && ["user", "ttl", "method", "maddr", "transport"].into_iter().all(agree)
-}
-
-struct UriParts<'a> {
-    scheme: String,
-    user: Option<&'a str>,
-    host_port: String,
-    parameters: Vec<(String, String)>,
-}
-
-impl<'a> UriParts<'a> {
-    fn of(uri: &'a str) -> Option<Self> {
-        let (scheme, rest) = uri.split_once(':')?;
-        let rest = rest.split_once('?').map_or(rest, |(rest, _headers)| rest);
-        // A user part may have parameters of its own; those after the host are the URI's.
-        let (user, rest) = rest.rsplit_once('@').map_or((None, rest), |(user, rest)| (Some(user), rest));
-        let mut parts = rest.split(';');
-        let host_port = parts.next()?.to_ascii_lowercase();
-        let parameters = parts
-            .map(|part| part.split_once('=').unwrap_or((part, "")))
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_ascii_lowercase()))
-            .collect();
-        Some(Self { scheme: scheme.to_ascii_lowercase(), user, host_port, parameters })
-    }
-
-    fn parameter(&self, name: &str) -> Option<&String> {
-        self.parameters.iter().find(|(n, _)| n == name).map(|(_, value)| value)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::address::Transport;
     use crate::model::ids::{ListenerId, SubscriberId};
+    use crate::ports::sip::RegisterSupport;
 
     const PHONE: &str = "sip:1001@192.0.2.7:5060";
 
@@ -200,33 +258,45 @@ mod tests {
         RegisterRequest {
             request: 1,
             subscriber: SubscriberId::new("1001").expect("an id"),
+            aor_user: "1001".into(),
             call_id: call_id.into(),
             cseq,
             source: "192.0.2.7:5060".parse().expect("an address"),
             transport: Transport::Udp,
             listener: ListenerId::new("udp").expect("an id"),
             change,
+            path: Vec::new(),
+            supports: RegisterSupport::default(),
             user_agent: None,
         }
     }
 
-    fn contact(uri: &str, seconds: Option<u32>) -> (SipUri, Option<u32>, u16) {
-        (SipUri(uri.into()), seconds, 1000)
+    fn contact(uri: &str, seconds: Option<u32>) -> AskedContact {
+        AskedContact::plain(uri, seconds)
     }
 
-    fn put(contacts: &[(SipUri, Option<u32>, u16)]) -> RegisterChange {
+    fn put(contacts: &[AskedContact]) -> RegisterChange {
         RegisterChange::Update(contacts.to_vec())
+    }
+
+    fn register(current: &[SavedBinding], request: &RegisterRequest, now: SystemTime) -> Outcome {
+        let grants = Registrar::default();
+        super::register(current, request, House { grants: &grants, domain: "example.com" }, request.cseq.into(), now)
     }
 
     fn registered(seconds: Option<u32>) -> Vec<SavedBinding> {
         register(&[], &request("a", 1, put(&[contact(PHONE, seconds)])), at(0)).bindings
     }
 
-    fn listed(outcome: &Outcome) -> Vec<(&str, u32)> {
+    fn full_list(outcome: &Outcome) -> &[ListedBinding] {
         match &outcome.answer {
-            RegisterAnswer::Bindings(list) => list.iter().map(|(uri, left)| (uri.0.as_str(), *left)).collect(),
+            RegisterAnswer::Bindings { bindings, .. } => bindings,
             other @ (RegisterAnswer::TooBrief(_) | RegisterAnswer::Refused(_)) => panic!("refused: {other:?}"),
         }
+    }
+
+    fn listed(outcome: &Outcome) -> Vec<(&str, u32)> {
+        full_list(outcome).iter().map(|binding| (binding.uri.0.as_str(), binding.seconds)).collect()
     }
 
     #[test]
@@ -300,5 +370,76 @@ mod tests {
         assert_eq!(expire(&bindings, at(60)), (vec![], None));
         let again = register(&bindings, &request("a", 1, put(&[contact(PHONE, None)])), at(60));
         assert_eq!(listed(&again), [(PHONE, 3600)]);
+    }
+
+    const URN: &str = "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6";
+
+    /// A phone that knows GRUUs and outbound, at this URI, on this flow.
+    fn modern(call_id: &str, cseq: u32, uri: &str, reg_id: Option<u32>, outbound: Outbound) -> RegisterRequest {
+        let asked = AskedContact { instance: Some(InstanceId(URN.into())), reg_id, ..contact(uri, None) };
+        RegisterRequest { supports: RegisterSupport { gruu: true, outbound }, ..request(call_id, cseq, put(&[asked])) }
+    }
+
+    #[test]
+    fn a_flow_replaces_its_instances_binding_of_the_same_reg_id_whatever_its_contact() {
+        let first = register(&[], &modern("a", 1, "sip:1001@192.0.2.7:40001", Some(1), Outbound::Possible), at(0));
+        let again =
+            register(&first.bindings, &modern("b", 1, "sip:1001@192.0.2.9:5", Some(1), Outbound::Possible), at(9));
+        assert_eq!(listed(&again), [("sip:1001@192.0.2.9:5", 3600)]);
+        let second =
+            register(&again.bindings, &modern("c", 1, "sip:1001@192.0.2.9:6", Some(2), Outbound::Possible), at(9));
+        assert_eq!(second.bindings.len(), 2);
+        let RegisterAnswer::Bindings { flow_timer, .. } = second.answer else { panic!("refused") };
+        assert_eq!(flow_timer, Some(Duration::from_secs(120)));
+        let ringing = to_ring(second.bindings);
+        assert_eq!(ringing.len(), 1, "one flow an instance is rung");
+        assert_eq!(ringing[0].uri.0, "sip:1001@192.0.2.9:6", "the one registered last");
+    }
+
+    #[test]
+    fn a_reg_id_through_a_proxy_without_outbound_is_439_and_without_an_instance_means_nothing() {
+        let lacks = register(&[], &modern("a", 1, PHONE, Some(1), Outbound::FirstHopLacks), at(0));
+        assert_eq!((lacks.answer, lacks.label), (RegisterAnswer::Refused(439), "no_outbound"));
+        let unused = register(&[], &modern("a", 1, PHONE, None, Outbound::FirstHopLacks), at(0));
+        assert_eq!(unused.bindings.len(), 1);
+        let not_known = register(&[], &modern("a", 1, PHONE, Some(1), Outbound::NotWanted), at(0));
+        assert_eq!(not_known.bindings[0].reg_id, None);
+        let mut nobody = modern("a", 1, PHONE, Some(1), Outbound::Possible);
+        let nameless = AskedContact { reg_id: Some(1), ..contact(PHONE, None) };
+        nobody.change = put(&[nameless]);
+        let ignored = register(&[], &nobody, at(0));
+        assert_eq!(ignored.bindings[0].reg_id, None);
+        assert!(matches!(ignored.answer, RegisterAnswer::Bindings { flow_timer: None, .. }));
+    }
+
+    #[test]
+    fn an_instance_gets_a_public_gruu_and_with_each_register_a_new_temporary_one() {
+        let first = register(&[], &modern("a", 1, PHONE, None, Outbound::NotWanted), at(0));
+        let (public, temporary) = full_list(&first)[0].gruus.clone().expect("GRUUs");
+        assert_eq!(public, format!("sip:1001@example.com;gr={URN}"));
+        assert!(temporary.starts_with("sip:tgruu.") && temporary.ends_with("@example.com;gr"));
+        let refresh = register(&first.bindings, &modern("a", 2, PHONE, None, Outbound::NotWanted), at(9));
+        assert_eq!(refresh.bindings[0].temp_gruus.len(), 2, "the earlier one is good as well");
+        let restarted = register(&refresh.bindings, &modern("b", 1, PHONE, None, Outbound::NotWanted), at(9));
+        assert_eq!(restarted.bindings[0].temp_gruus.len(), 1, "another Call-ID ends the earlier ones");
+        let mut old = modern("b", 2, PHONE, None, Outbound::NotWanted);
+        old.supports.gruu = false;
+        assert_eq!(full_list(&register(&restarted.bindings, &old, at(9)))[0].gruus, None);
+    }
+
+    #[test]
+    fn temporary_gruus_are_bounded() {
+        let mut bindings = Vec::new();
+        for cseq in 1..200 {
+            bindings = register(&bindings, &modern("a", cseq, PHONE, None, Outbound::NotWanted), at(0)).bindings;
+        }
+        assert_eq!(bindings[0].temp_gruus.len(), MAX_TEMP_GRUUS);
+    }
+
+    #[test]
+    fn the_path_of_a_register_is_kept_with_its_binding() {
+        let mut through = request("a", 1, put(&[contact(PHONE, None)]));
+        through.path = vec!["<sip:p2.example.com;lr>".into(), "<sip:p1.example.com;lr>".into()];
+        assert_eq!(register(&[], &through, at(0)).bindings[0].contact.path, through.path);
     }
 }

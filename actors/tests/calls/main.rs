@@ -131,12 +131,17 @@ async fn world() -> World {
 async fn world_with(settings: Settings) -> World {
     let world = World::start(settings).await;
     let contact = Contact {
+        path: Vec::new(),
+        behind_nat: false,
         uri: SipUri("sip:1001@127.0.0.1:5070".into()),
         source: "127.0.0.1:5070".parse().expect("an address"),
         transport: Transport::Udp,
         listener: ListenerId::new("udp").expect("a name"),
     };
     let binding = SavedBinding {
+        instance: None,
+        reg_id: None,
+        temp_gruus: Vec::new(),
         subscriber: subscriber("1001"),
         contact,
         expires_at: world.ctx().wall() + Duration::from_secs(36_000),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tandem_actors::model::address::Transport;
 use tandem_actors::model::ids::{ListenerId, TrunkId};
-use tandem_actors::model::settings::{Limits, Modes, NumberRules, Settings, SipToRtc};
+use tandem_actors::model::settings::{Limits, Modes, NumberRules, Registrar, Settings, SipToRtc};
 
 use super::problem::{Problem, Problems};
 use super::raw::{self, Digest, LogFormat, Prack, Raw, Secret};
@@ -34,6 +34,8 @@ pub struct Config {
     pub brain: Settings,
     /// Folder of what outlives the process.
     pub data_dir: PathBuf,
+    /// The database's URL; empty for SQLite in `data_dir`.
+    pub store: Secret,
     /// Folder of the prompts: its `*.wav` files can be read, and those that flows play are among them.
     pub prompts_dir: PathBuf,
     /// For the SIP adapter.
@@ -50,6 +52,13 @@ pub struct Config {
     pub drain: Duration,
     /// Calls that may begin a second; 0: any.
     pub max_cps: u32,
+}
+
+impl Config {
+    /// The database's URL; `None` for SQLite in the data folder.
+    pub fn store_url(&self) -> Option<&str> {
+        Some(self.store.expose()).filter(|url| !url.is_empty())
+    }
 }
 
 /// SIP as the adapter needs it.
@@ -234,6 +243,12 @@ pub(super) fn resolve(raw: Raw, file: &Path, places: &Places) -> Result<Config, 
     if raw.data_dir.is_empty() {
         check.wrong("data_dir", "it is empty", "name a folder, as \"data\"");
     }
+    let url = raw.store.url.expose();
+    if !(url.is_empty() || url.starts_with("postgres://") || url.starts_with("postgresql://")) {
+        // It may have a password in it: it is not repeated.
+        let remedy = "write postgres://USER:PASSWORD@HOST/DATABASE, or \"\" for SQLite in data_dir";
+        check.wrong("store.url", "it is no URL of a PostgreSQL database", remedy);
+    }
     let local_net = check.nets("local_net", &raw.local_net);
     let prompts_dir = folder.join(&raw.prompts_dir);
     let prompts = prompts(&mut check, &prompts_dir);
@@ -246,6 +261,7 @@ pub(super) fn resolve(raw: Raw, file: &Path, places: &Places) -> Result<Config, 
     let (trunks, rtc_to_sip) = trunks(&mut check, &raw, &services);
     numbers_lead_to_one_place(&mut check, &raw, &services, &rtc_to_sip.numbers);
     let limits = limits(&mut check, &raw.limits);
+    let registrar = registrar(&mut check, &raw.registrar);
     let sip_to_rtc = sip_to_rtc(&mut check, &raw.modes.sip_to_rtc);
     for (key, codecs) in [("sip.codecs", &raw.sip.codecs), ("rtc.codecs", &raw.rtc.codecs)] {
         check.no_repeat(key, codecs.iter());
@@ -269,6 +285,7 @@ pub(super) fn resolve(raw: Raw, file: &Path, places: &Places) -> Result<Config, 
         file: file.to_owned(),
         warnings,
         data_dir: folder.join(&raw.data_dir),
+        store: raw.store.url,
         prompts_dir,
         sip,
         media,
@@ -288,6 +305,7 @@ pub(super) fn resolve(raw: Raw, file: &Path, places: &Places) -> Result<Config, 
             sip_codecs: raw.sip.codecs,
             rtc_codecs: raw.rtc.codecs,
             limits,
+            registrar,
         },
     })
 }
@@ -356,6 +374,42 @@ fn limits(check: &mut Checker<'_>, raw: &raw::Limits) -> Limits {
         connector_ttl: Duration::from_secs(raw.connector_ttl_s),
         retry_after: Duration::from_secs(raw.retry_after_s),
         devices_per_user: raw.devices_per_user,
+    }
+}
+
+fn registrar(check: &mut Checker<'_>, raw: &raw::Registrar) -> Registrar {
+    for (key, value, least) in [
+        ("default_expires_s", raw.default_expires_s, 1),
+        ("min_expires_s", raw.min_expires_s, 1),
+        ("max_expires_s", raw.max_expires_s, 1),
+        ("nat_keepalive_s", raw.nat_keepalive_s, 5),
+        ("flow_timer_s", raw.flow_timer_s, 30),
+    ] {
+        check.seconds(format!("registrar.{key}"), value, least);
+    }
+    // RFC 3261 §10.3 step 7: 423 is for less than an hour only.
+    if raw.min_expires_s > 3600 {
+        check.wrong(
+            "registrar.min_expires_s",
+            format!("{} s", raw.min_expires_s),
+            "write 3600 or less (RFC 3261 §10.3)",
+        );
+    }
+    if !(raw.min_expires_s..=raw.max_expires_s).contains(&raw.default_expires_s) {
+        let what = format!("{} s is not between min_expires_s and max_expires_s", raw.default_expires_s);
+        check.wrong("registrar.default_expires_s", what, "change one of the three");
+    }
+    if raw.max_contacts == 0 {
+        check.wrong("registrar.max_contacts", "no phone could register", "write 1 or more");
+    }
+    Registrar {
+        default_expires: Duration::from_secs(raw.default_expires_s),
+        min_expires: Duration::from_secs(raw.min_expires_s),
+        max_expires: Duration::from_secs(raw.max_expires_s),
+        max_contacts: raw.max_contacts,
+        keep_alive: raw.nat_keepalive,
+        keep_alive_interval: Duration::from_secs(raw.nat_keepalive_s),
+        flow_timer: Duration::from_secs(raw.flow_timer_s),
     }
 }
 

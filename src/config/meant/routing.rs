@@ -79,8 +79,12 @@ fn check_script(check: &mut Checker<'_>, key: &str, script: &Script, raw: &Raw, 
                 on_fail.iter().for_each(|next| leads(check, at("on_fail"), next));
                 match target {
                     Target::Trunk { trunk, .. } => known_trunk(check, &at("to"), trunk.as_str(), raw),
-                    Target::User(_) | Target::Subscriber(_) | Target::Uri(_) | Target::Service(_) | Target::Room(_) => {
-                    }
+                    Target::User(_)
+                    | Target::Subscriber(_)
+                    | Target::Instance { .. }
+                    | Target::Uri(_)
+                    | Target::Service(_)
+                    | Target::Room(_) => {}
                 }
             }
             Step::Room { room: _ } | Step::Hangup {} => {}

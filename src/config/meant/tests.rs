@@ -265,3 +265,20 @@ fn srtp_keys_over_sip_in_the_clear_are_warned_of() {
     assert!(warnings.contains(":2: sip.media_encryption: "), "{warnings}");
     assert_eq!(good("[sip]\nmedia_encryption = \"dtls\"\n").warnings, None);
 }
+
+#[test]
+fn the_database_is_sqlite_or_postgresql_and_its_url_is_not_repeated() {
+    assert_eq!(good("").store_url(), None);
+    let url = "postgres://tandem:secret@db/tandem";
+    assert_eq!(good(&format!("[store]\nurl = \"{url}\"\n")).store_url(), Some(url));
+    let list = bad("[store]\nurl = \"mysql://tandem:secret@db/tandem\"\n");
+    assert!(list[0].starts_with("2: store.url: it is no URL") && !list[0].contains("secret"), "{list:#?}");
+}
+
+#[test]
+fn what_a_registrar_grants_fits_together() {
+    let list = bad("[registrar]\nmin_expires_s = 4000\nmax_contacts = 0\nnat_keepalive_s = 1\n");
+    let keys: Vec<_> = list.iter().filter_map(|line| line.split(": ").nth(1)).collect();
+    let wrong = ["nat_keepalive_s", "min_expires_s", "default_expires_s", "max_contacts"];
+    assert!(wrong.iter().all(|key| keys.contains(&format!("registrar.{key}").as_str())), "{list:#?}");
+}

@@ -1,24 +1,17 @@
-//! What lives now: calls, registrations, trunks, rooms, clients.
+//! What lives now: calls, trunks, rooms, clients.
 
 use axum::Json;
 use axum::extract::State;
 
 use super::super::Shared;
 use super::super::error::ErrorBody;
-use super::shapes::{Calls, ClientList, Registrations, Rooms, Trunks};
+use super::shapes::{Calls, ClientList, Rooms, Trunks};
 
 /// Live calls with their legs.
 #[utoipa::path(get, path = "/api/v1/calls", operation_id = "listCalls", tag = "calls",
     responses((status = 200, description = "Live calls", body = Calls), (status = 401, description = "No valid key", body = ErrorBody)))]
 pub(in super::super) async fn calls(State(switch): State<Shared>) -> Json<Calls> {
     Json(Calls { calls: switch.control.calls().into_iter().map(Into::into).collect() })
-}
-
-/// Contacts of desk phones and gateways that are registered now.
-#[utoipa::path(get, path = "/api/v1/registrations", operation_id = "listRegistrations", tag = "sight",
-    responses((status = 200, description = "Current bindings", body = Registrations), (status = 401, description = "No valid key", body = ErrorBody)))]
-pub(in super::super) async fn registrations(State(switch): State<Shared>) -> Json<Registrations> {
-    Json(Registrations { registrations: switch.control.registrations().into_iter().map(Into::into).collect() })
 }
 
 /// Trunks and whether they are up.

@@ -14,6 +14,7 @@ mod draw;
 pub(super) mod ladder;
 pub(super) mod lists;
 pub(super) mod phone_calls;
+pub(super) mod registrations;
 pub(super) mod shapes;
 pub(super) mod subscribers;
 pub(super) mod tokens;
@@ -40,7 +41,8 @@ routes! {
     "/api/v1/calls/{id}/ladder": get ladder::of_call;
     "/api/v1/ladder": get ladder::of_call_id;
     "/api/v1/calls/{id}/transfer": post calls::transfer;
-    "/api/v1/registrations": get lists::registrations;
+    "/api/v1/registrations": get registrations::list;
+    "/api/v1/registrations/{subscriber}": delete registrations::remove;
     "/api/v1/trunks": get lists::trunks;
     "/api/v1/rooms": get lists::rooms;
     "/api/v1/clients": get lists::clients;

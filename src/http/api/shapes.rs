@@ -123,6 +123,12 @@ pub(crate) struct Registration {
     expires_at: String,
     /// What it says it is.
     user_agent: Option<String>,
+    /// Its own URN, where it has one (RFC 5626, RFC 5627).
+    instance: Option<String>,
+    /// Whether a NAT is between us.
+    behind_nat: bool,
+    /// The proxies it is reached through (RFC 3327).
+    path: Vec<String>,
 }
 
 /// Several of something.
@@ -346,6 +352,9 @@ impl From<SavedBinding> for Registration {
             transport: binding.contact.transport.label().into(),
             expires_at: moment(binding.expires_at),
             user_agent: binding.user_agent,
+            instance: binding.instance.map(|instance| instance.0),
+            behind_nat: binding.contact.behind_nat,
+            path: binding.contact.path,
         }
     }
 }

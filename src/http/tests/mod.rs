@@ -15,6 +15,7 @@ use tandem_actors::control::{
     CallView, ClientView, NoSuchCall, PhoneCall, PhoneCallHistory, PhoneCallState, ReplacedBy, Reply, RoomView,
     StartError, TransferError, TransferOrder, TrunkView,
 };
+use tandem_actors::model::address::SipUri;
 use tandem_actors::model::cause::Cause;
 use tandem_actors::model::ids::{CallId, ClientId, RoomId, SubscriberId, UserId};
 use tandem_actors::ports::client::{ClientInput, ClientPort};
@@ -67,6 +68,15 @@ impl Control for Desk {
     }
     fn registrations(&self) -> Vec<SavedBinding> {
         Vec::new()
+    }
+    fn unregister(&self, subscriber: SubscriberId, contact: Option<SipUri>) -> Reply<Option<usize>> {
+        let removed = match (subscriber.as_str(), contact) {
+            ("1001", None) => Some(2),
+            ("1001", Some(uri)) if uri.0 == "sip:1001@192.0.2.7:5060" => Some(1),
+            ("1009", _) => None,
+            _ => Some(0),
+        };
+        Box::pin(std::future::ready(removed))
     }
     fn trunks(&self) -> Vec<TrunkView> {
         Vec::new()

@@ -65,6 +65,22 @@ async fn the_ladder_of_a_call_is_json_or_drawn() {
 }
 
 #[tokio::test]
+async fn registrations_are_removed_all_or_one_contact() {
+    let stand = stand().await;
+    for (path, status) in [
+        ("1001", 204),
+        ("1001?contact=sip:1001@192.0.2.7:5060", 204),
+        ("1001?contact=sip:1001@192.0.2.8", 404),
+        ("1002", 404),
+        ("1009", 503),
+    ] {
+        let answer = stand.ask("DELETE", &format!("/api/v1/registrations/{path}"), None).await;
+        assert_eq!(answer.0, status, "{path}: {}", answer.1);
+    }
+    assert!((400..=422).contains(&stand.ask("DELETE", "/api/v1/registrations/1001?kontact=x", None).await.0));
+}
+
+#[tokio::test]
 async fn a_phone_call_is_started_watched_and_stopped() {
     let stand = stand().await;
     let order = json!({"phone_number": "+8613800138000", "room": "lobby", "ttl_s": 60});

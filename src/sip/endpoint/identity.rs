@@ -145,7 +145,7 @@ impl Core {
             Owner::Bye { trunk } => (*trunk, true),
             Owner::Notify { refer } => (self.notify_trunk(*refer), true),
             Owner::Register { trunk, .. } | Owner::Options { trunk, .. } => (Some(*trunk), false),
-            Owner::Nobody => (None, false),
+            Owner::KeepAlive { .. } | Owner::Nobody => (None, false),
         };
         let Some(trunk) = trunk.and_then(|at| self.trunks.get(at)) else { return false };
         let id = &trunk.config.id;
@@ -192,7 +192,11 @@ impl Core {
                 Some(cseq) => cseq,
                 None => return false,
             },
-            Owner::Fork { .. } | Owner::Bye { .. } | Owner::Options { .. } | Owner::Nobody => draft.cseq + 1,
+            Owner::Fork { .. }
+            | Owner::Bye { .. }
+            | Owner::Options { .. }
+            | Owner::KeepAlive { .. }
+            | Owner::Nobody => draft.cseq + 1,
         };
         let draft = draft.with_credentials(credentials, made, cseq);
         self.begin(draft, flow, owner.clone(), again, now);

@@ -18,6 +18,7 @@ mod established;
 mod identity;
 mod in_dialog;
 mod inbound;
+mod keep_alive;
 mod offer;
 mod outbound;
 mod port;
@@ -154,6 +155,8 @@ enum Owner {
     Bye { trunk: Option<usize> },
     /// A registration of ours.
     Register { trunk: usize, epoch: Epoch, expires: u32 },
+    /// A keep-alive that somebody waits for.
+    KeepAlive { id: u64 },
     /// A question whether a trunk lives.
     Options { trunk: usize, epoch: Epoch, began: Instant },
     /// A NOTIFY about a transfer.

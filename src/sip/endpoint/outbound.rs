@@ -11,6 +11,7 @@ use super::super::config::Reliability;
 use super::super::dialog::session_timer::{self, Said, SessionTimer};
 use super::super::dialog::{Record, reliable, tag_of};
 use super::super::message::uri::escape_user;
+use super::super::message::view::NameAddr;
 use super::super::message::write::quoted;
 use super::early::Branch;
 use super::established::{Established, Side};
@@ -177,12 +178,18 @@ impl Core {
         let (uri, to, trunk, hop) = match destination {
             Destination::Contact(contact) => {
                 let listener = self.listener_for(Some(&contact.listener), contact.transport, contact.source.ip())?;
-                // RFC 5626 §5.3: a binding made over a connection is reached by it and by no other.
-                let flow = match contact.transport.is_stream() {
-                    true => Flow::accepted(listener, contact.transport, contact.source),
-                    false => Flow::udp(listener, contact.source),
+                // RFC 3327 §5.2: through the proxies that it registered through, by their own names.
+                let hop = match contact.path.first().and_then(|first| hop_of(&route_uri(first)?)) {
+                    Some((host, port, transport)) => {
+                        NextHop::Host { host, port, transport, listener: Some(contact.listener.clone()) }
+                    }
+                    // RFC 5626 §5.3: a binding made over a connection is reached by it and by no other.
+                    None if contact.transport.is_stream() => {
+                        NextHop::Flow(Flow::accepted(listener, contact.transport, contact.source))
+                    }
+                    None => NextHop::Flow(Flow::udp(listener, contact.source)),
                 };
-                (contact.uri.0.clone(), format!("<{}>", contact.uri.0), None, NextHop::Flow(flow))
+                (contact.uri.0.clone(), format!("<{}>", contact.uri.0), None, hop)
             }
             Destination::Trunk { trunk, number } => {
                 let at = self.trunk_named(trunk)?;
@@ -226,7 +233,10 @@ impl Core {
         let draft = Draft {
             method: rsip::Method::Invite,
             uri,
-            routes: Vec::new(),
+            routes: match destination {
+                Destination::Contact(contact) => contact.path.clone(),
+                Destination::Trunk { .. } | Destination::Uri(_) => Vec::new(),
+            },
             from: format!("{display}{identity};tag={}", new_tag()),
             to,
             call_id: new_call_id(),
@@ -486,4 +496,9 @@ fn rank(status: u16) -> u16 {
         503 => 800,
         other => other,
     }
+}
+
+/// The URI of a Route value.
+fn route_uri(route: &str) -> Option<String> {
+    Some(NameAddr::parse(route.as_bytes())?.uri_string())
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use tandem_actors::model::address::{AppHeaders, Transport};
+use tandem_actors::model::address::{AppHeaders, Contact, Transport};
 use tandem_actors::model::ids::{CallId, DialogId, Epoch, ListenerId, TrunkId};
 use tandem_actors::ports::Fenced;
 use tandem_actors::ports::sip::{
@@ -37,6 +37,9 @@ impl SipPort for SipCore {
     }
     fn answer_register(&self, request: u64, answer: RegisterAnswer) {
         self.shared().with(|core, now| core.register_answered(request, &answer, now));
+    }
+    fn keep_alive(&self, contact: &Contact, id: Option<u64>) {
+        self.shared().with(|core, now| core.keep_alive(contact, id, now));
     }
     fn register(&self, trunk: &TrunkId, epoch: Epoch, expires: Duration) {
         let expires = u32::try_from(expires.as_secs()).unwrap_or(u32::MAX);

@@ -230,12 +230,14 @@ impl Core {
         let supported = self.supported(self.trunk_at(flow));
         use rsip::Method as M;
         let offers = matches!(method, Method::Known(M::Invite | M::Update | M::PRack));
+        let register = method == Method::Known(M::Register);
         let knows = |token: &[u8]| {
             let is = |tag: &str| tag.trim().as_bytes().eq_ignore_ascii_case(token);
             // RFC 3262 §4: provisional responses to an INVITE only. RFC 3312 §11: what an offer says needs them.
             match (is("100rel"), is(PRECONDITION)) {
                 (true, _) => method == Method::INVITE && supported.contains("100rel"),
                 (_, true) => offers && supported.contains("100rel"),
+                (false, false) if register => registrar::EXTENSIONS.iter().copied().any(is),
                 (false, false) => supported.split(',').any(is),
             }
         };

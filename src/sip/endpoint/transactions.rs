@@ -127,6 +127,7 @@ impl Core {
             | Owner::Register { .. }
             | Owner::Options { .. }
             | Owner::Notify { .. }
+            | Owner::KeepAlive { .. }
             | Owner::Nobody => {}
         }
         self.begin_with(key, via, draft, flow, owner, proved, now);
@@ -289,6 +290,7 @@ impl Core {
             Owner::Register { trunk, epoch, expires } => {
                 self.register_heard(trunk, epoch, expires, draft, flow, status, response, now);
             }
+            Owner::KeepAlive { id } => self.keep_alive_heard(id, status, response),
             Owner::Options { trunk, epoch, began } => self.options_heard(trunk, epoch, began, status, now),
         }
     }

@@ -78,7 +78,14 @@ impl CallCheckpoint {
                 out.push(CallEffect::StartFlow(service));
             }
             Ok(Target::Room(room)) => self.take_into_room(room, Side::A, now, out),
-            Ok(Target::User(_) | Target::Subscriber(_) | Target::Trunk { .. } | Target::Uri(_)) | Err(_) => {
+            Ok(
+                Target::User(_)
+                | Target::Subscriber(_)
+                | Target::Instance { .. }
+                | Target::Trunk { .. }
+                | Target::Uri(_),
+            )
+            | Err(_) => {
                 self.end(Cause::internal("a call opened its media for nobody"), now, out);
             }
         }

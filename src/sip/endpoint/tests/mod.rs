@@ -12,6 +12,7 @@ mod outbound;
 mod pair;
 mod redelivery;
 mod refer;
+mod registrar;
 mod reliable;
 mod requests;
 mod sessions;
@@ -32,7 +33,7 @@ use tandem_actors::ports::client::ClientInput;
 use tandem_actors::ports::media::MediaEvent;
 use tandem_actors::ports::rtc::RtcEvent;
 use tandem_actors::ports::sip::{
-    Destination, DialogEvent, DialogPhase, OutgoingInvite, RegisterAnswer, SipCommand, SipPort,
+    Destination, DialogEvent, DialogPhase, ListedBinding, Outbound, OutgoingInvite, RegisterAnswer, SipCommand, SipPort,
 };
 
 use super::super::config::TrunkConfig;
@@ -116,6 +117,7 @@ impl Scripted {
                 SipEvent::Dialog { .. }
                 | SipEvent::Incoming(_)
                 | SipEvent::Register(_)
+                | SipEvent::KeptAlive { .. }
                 | SipEvent::ConnectionGone { .. }
                 | SipEvent::TrunkRegistration { .. }
                 | SipEvent::TrunkOptions { .. } => None,
@@ -177,7 +179,20 @@ impl Brain for Scripted {
             }
         }
         if let SipEvent::Register(register) = &event {
-            let answer = RegisterAnswer::Bindings(vec![(SipUri("sip:bob@192.0.2.1:5060".into()), 60)]);
+            let bound = ListedBinding {
+                uri: SipUri("sip:bob@192.0.2.1:5060".into()),
+                seconds: 60,
+                q: 1000,
+                instance: None,
+                reg_id: None,
+                gruus: None,
+            };
+            let outbound = register.supports.outbound == Outbound::Possible;
+            let answer = RegisterAnswer::Bindings {
+                bindings: vec![bound],
+                flow_timer: outbound.then_some(Duration::from_secs(120)),
+                date: std::time::UNIX_EPOCH,
+            };
             self.core.get().expect("a core").answer_register(register.request, answer);
         }
     }

@@ -74,6 +74,8 @@ async fn a_callees_bye_before_its_answer_cancels_the_invite_and_nothing_is_left_
 
 fn contact(source: &str) -> Destination {
     Destination::Contact(Contact {
+        path: Vec::new(),
+        behind_nat: false,
         uri: SipUri(format!("sip:200@{source}")),
         source: source.parse().expect("an address"),
         transport: Transport::Udp,

@@ -10,14 +10,16 @@ pub(super) struct Bench {
     pub core: SipCore,
     pub brain: Arc<Scripted>,
     sent: Arc<Mutex<Vec<String>>>,
+    flows: Arc<Mutex<Vec<Flow>>>,
 }
 
-struct Tape(Arc<Mutex<Vec<String>>>);
+struct Tape(Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<Flow>>>);
 impl Wire for Tape {
     fn keep_listening(&self, _: usize) -> Result<bool, BindError> {
         Ok(false)
     }
-    fn send(&self, _: Flow, octets: Bytes) {
+    fn send(&self, flow: Flow, octets: Bytes) {
+        self.1.lock().expect("the flows").push(flow);
         self.0.lock().expect("the tape").push(String::from_utf8_lossy(&octets).into_owned());
     }
 }
@@ -25,9 +27,10 @@ impl Wire for Tape {
 impl Bench {
     pub fn new(manner: Manner, config: SipConfig) -> Self {
         let (brain, sent) = (Scripted::new(manner), Arc::new(Mutex::default()));
-        let tape = Tape(Arc::clone(&sent));
+        let flows = Arc::default();
+        let tape = Tape(Arc::clone(&sent), Arc::clone(&flows));
         let core = core_at(1, config, &brain, |_| Box::new(tape));
-        Self { core, brain, sent }
+        Self { core, brain, sent, flows }
     }
     /// Sends a request from 192.0.2.7 and gives what came back, first lines only.
     pub fn ask(&self, method: &str, changes: &[(&str, &str)]) -> Vec<String> {
@@ -61,6 +64,10 @@ impl Bench {
     /// What was sent since it was asked last.
     pub fn heard(&self) -> Vec<String> {
         std::mem::take(&mut self.sent.lock().expect("the tape"))
+    }
+    /// Where everything so far was sent.
+    pub fn flows(&self) -> Vec<Flow> {
+        self.flows.lock().expect("the flows").clone()
     }
     /// Sends any text from 192.0.2.7.
     pub fn raw(&self, text: String) -> Vec<String> {
