@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::address::SipUri;
 use crate::model::cause::Cause;
-use crate::model::ids::{CallId, RoomId, SubscriberId, TrunkId, UserId};
+use crate::model::ids::{CallId, LineId, RoomId, SubscriberId, TrunkId, UserId};
 use crate::ports::media::MediaSnapshot;
 use crate::ports::store::SavedBinding;
 
@@ -97,6 +97,29 @@ pub struct TrunkView {
     pub expires_in_s: Option<u64>,
     /// Calls up now.
     pub calls: u32,
+    /// Its lines, where it is a SIM gateway.
+    pub lines: Vec<LineView>,
+}
+
+/// A line of a SIM gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LineView {
+    /// Its name.
+    pub line: LineId,
+    /// Its own number.
+    pub number: String,
+    /// `free`, `busy`, `resting`, `unreachable`.
+    pub state: String,
+    /// Whose it is while it is busy.
+    pub call: Option<CallId>,
+    /// Calls out that failed in a row.
+    pub failures: u32,
+    /// Calls out so far.
+    pub attempts: u64,
+    /// Of those, answered.
+    pub answered: u64,
+    /// Seconds until it takes a call out again.
+    pub rests_for_s: Option<u64>,
 }
 
 /// A live room.

@@ -15,6 +15,7 @@ use crate::model::ids::{CallId, SubscriberId};
 use crate::ports::store::SavedBinding;
 use crate::registrar;
 use crate::supervision::Kind;
+use crate::trunk::{self, TrunkCheckpoint};
 
 /// How long an order waits for its actor: longer than any restart of a subsystem takes.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,7 +43,9 @@ impl Control for Ctx {
 
     fn trunks(&self) -> Vec<TrunkView> {
         let now = self.wall();
-        let mut trunks: Vec<_> = self.ledger.trunks.rows().iter().map(|(_, _, trunk)| trunk.view(now)).collect();
+        let rows = self.ledger.trunks.rows();
+        let view = |row: &TrunkCheckpoint| TrunkView { lines: trunk::views(self, &row.trunk), ..row.view(now) };
+        let mut trunks: Vec<_> = rows.iter().map(|(_, _, row)| view(row)).collect();
         trunks.sort_by(|a, b| a.trunk.cmp(&b.trunk));
         trunks
     }

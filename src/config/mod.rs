@@ -6,6 +6,7 @@
 
 pub mod meant;
 mod problem;
+mod profiles;
 pub mod raw;
 mod read;
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tandem_actors::flow::script::Step;
 use tandem_actors::model::address::Transport;
 use tandem_actors::model::media::Codec;
-use tandem_actors::model::settings::{AcceptOn, KeepAlive};
+use tandem_actors::model::settings::{AcceptOn, KeepAlive, Rotation};
 use zeroize::ZeroizeOnDrop;
 
 /// Text that never prints.
@@ -657,7 +657,11 @@ pub struct Service {
 pub struct Trunk {
     /// Its name. Default: none, required. Why: routes, logs and metrics name it by this.
     pub name: String,
-    /// Host name or address of the provider. Default: none, required. Why: nothing to call without.
+    /// What kind of neighbour it is: `asterisk`, `carrier`, `freeswitch`, `ims`, `kamailio`, `linphone`, `sim_gateway` or `vos` gives
+    /// it the keys of `config/profiles`, where it has not its own. Default: `""`, none. Why: what each wants is known.
+    pub profile: String,
+    /// Host name or address of the provider; without one, all its lines register with us. Default: none, required. Why: nothing to
+    /// call without.
     pub host: String,
     /// Port of the provider. Default: none, 5060, or 5061 over `tls`. Why: RFC 3261 §19.1.2.
     pub port: Option<u16>,
@@ -730,6 +734,31 @@ pub struct Trunk {
     pub session_expires_s: u64,
     /// Shortest session accepted from it, and asked for. Unit: seconds. Default: `90`. Why: RFC 4028 §5 allows no less.
     pub min_se_s: u64,
+    /// Lines of a SIM gateway, each a `[[trunks.lines]]`: each carries one call at a time, in either direction. Default: `[]`, none.
+    /// Why: only SIM gateways have them.
+    pub lines: Vec<Line>,
+    /// Which line is next: `"least_recently_used"` or `"round_robin"`. Default: `"least_recently_used"`. Why: it spreads calls, and
+    /// networks look at SIMs that call too much.
+    pub line_rotation: Rotation,
+    /// How long a line rests after a call. Unit: seconds. Default: `3`. Why: GSM modules take a moment to hang up.
+    pub line_rest_s: u64,
+    /// How long a line rests after a call out that failed (no answer of the gateway, 480, 5xx); twice as long after each further
+    /// one, up to an hour. Unit: seconds. Default: `60`. Why: a SIM without credit or signal should not cost every caller a try.
+    pub line_failure_rest_s: u64,
+}
+
+/// `[[trunks.lines]]`.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Line {
+    /// Its name. Default: none, required. Why: logs and the API name it by this.
+    pub name: String,
+    /// Its own number: a call that comes for it came in on it. Default: `""`. Why: a line that registers is known without.
+    pub number: String,
+    /// The subscriber that it registers with us as. Default: `""`. Why: set this or `prefix`.
+    pub subscriber: String,
+    /// Put before the number to call by this line, at the trunk's `host`. Default: `""`. Why: set this or `subscriber`.
+    pub prefix: String,
 }
 
 /// Whether provisional responses are acknowledged, as written.
@@ -748,6 +777,7 @@ impl Default for Trunk {
     fn default() -> Self {
         Self {
             name: String::new(),
+            profile: String::new(),
             host: String::new(),
             port: None,
             transport: Transport::Udp,
@@ -777,6 +807,10 @@ impl Default for Trunk {
             prack: Prack::Supported,
             session_expires_s: 1800,
             min_se_s: 90,
+            lines: Vec::new(),
+            line_rotation: Rotation::default(),
+            line_rest_s: 3,
+            line_failure_rest_s: 60,
         }
     }
 }

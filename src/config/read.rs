@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use super::problem::{Place, Problem, nearest};
+use super::profiles;
 use super::raw::Raw;
 
 /// Mistakes after which we stop looking: a file that is no configuration of ours at all.
@@ -65,7 +66,9 @@ pub(super) fn read(
         return (None, places, vec![Problem { place: Place::File(None), key: String::new(), what, remedy }]);
     };
     override_keys(&mut table, environment, &mut places);
-    let (raw, problems) = recover(table, &places);
+    let mut problems = profiles::apply(&mut table, &places);
+    let (raw, wrong) = recover(table, &places);
+    problems.extend(wrong);
     (raw, places, problems)
 }
 
@@ -287,7 +290,7 @@ mod tests {
         assert_eq!(list[0], "t.toml:1: domian: unknown key \"domian\"; did you mean \"domain\"?");
         assert_eq!(list[1], "t.toml:4: http.https_lisen: unknown key \"https_lisen\"; did you mean \"https_listen\"?");
         assert!(
-            list[2].starts_with("t.toml:7: trunks[0].foo: unknown key \"foo\"; known here: name, host"),
+            list[2].starts_with("t.toml:7: trunks[0].foo: unknown key \"foo\"; known here: name, profile"),
             "{}",
             list[2]
         );

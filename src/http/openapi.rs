@@ -17,7 +17,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::Shared;
-use super::api::{blocks, calls, cdrs, ladder, lists, phone_calls, subscribers, tokens};
+use super::api::{blocks, calls, cdrs, ladder, lists, phone_calls, registrations, subscribers, tokens};
 use super::error::ApiError;
 
 /// Swagger UI writes styles into the page; nothing else is let in.

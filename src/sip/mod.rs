@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Implemented: RFC 3261 (UAS, UAC and the wire side of a registrar; a B2BUA, not a proxy), RFC 6026, RFC 4320, RFC 3581,
-//! RFC 7118, 5922, 5923 and 5626 as far as `transport` says, RFC 5630 for who asks for it, RFC 7616 and 8760, RFC 3262 both ways,
+//! RFC 7118, 5922, 5923 and 5626 as far as `transport` says, RFC 5630 for who asks for it, RFC 3327, 5626 and 5627 as a
+//! registrar, RFC 7616 and 8760, RFC 3262 both ways,
 //! RFC 3311, RFC 3312 as who reserves nothing, RFC 3326, RFC 3325 at trunks, RFC 4028 both ways with both refreshers, RFC 3960, 5009
 //! and 6228 for early media of several branches, RFC 6141, RFC 5118, INFO digits; transfers as the
 //! transferor's peer (RFC 3515, 3891, 3892, 4488, 5589, 7647: `endpoint/refer`); 489 to subscriptions and publications (RFC 6665,

@@ -140,17 +140,20 @@ impl Store {
         let end = tokio::time::Instant::now() + limit;
         let mut said = false;
         loop {
-            match Self::open(folder, url).await {
-                Err(error @ StoreError::Away { .. }) if tokio::time::Instant::now() + AGAIN < end => {
-                    if !said {
-                        let source = std::error::Error::source(&error).map(ToString::to_string);
-                        tracing::warn!(%error, source, ?limit, "waiting for the database");
-                        said = true;
-                    }
-                    tokio::time::sleep(AGAIN).await;
-                }
-                other => return other,
+            let error = match Self::open(folder, url).await {
+                Ok(store) => return Ok(store),
+                Err(error) => error,
+            };
+            let away = matches!(error, StoreError::Away { .. });
+            if !away || tokio::time::Instant::now() + AGAIN >= end {
+                return Err(error);
             }
+            if !said {
+                let source = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::warn!(%error, source, ?limit, "waiting for the database");
+                said = true;
+            }
+            tokio::time::sleep(AGAIN).await;
         }
     }
 

@@ -54,6 +54,8 @@ pub struct Wishes {
     pub rtp_ports: Option<u16>,
     /// A HEP collector.
     pub hep: Option<SocketAddr>,
+    /// Lines put under the trunk `pstn`.
+    pub pstn: &'static str,
     /// The URL of its database, instead of SQLite.
     pub store_url: Option<String>,
     /// Certificate and key, PEM, of an HTTPS listener beside plain HTTP.
@@ -300,8 +302,9 @@ impl Rig {
         self.pstn_called("uas_early", &["-m", "1"])
     }
 
+    /// SIPp as the PSTN that is called, as this scenario says.
     #[track_caller]
-    fn pstn_called(&self, scenario: &str, extra: &[&str]) -> Sipp {
+    pub fn pstn_called(&self, scenario: &str, extra: &[&str]) -> Sipp {
         let local = SocketAddr::new(PSTN, self.pstn_port);
         Sipp::start(self.folder(), scenario, local, self.sip(), extra)
     }
@@ -588,12 +591,14 @@ host = "{PSTN}"
 port = {pstn_port}
 options_interval_s = 0
 allowed_addresses = ["{PSTN}/32"]
+{}
 {carrier}{}"#,
         wishes.media_encryption.unwrap_or("none"),
         rtp.0,
         rtp.1,
         wishes.sip_to_rtc,
         wishes.rtc_to_sip,
+        wishes.pstn,
         wishes.trunks
     )
 }

@@ -206,6 +206,7 @@ impl State {
                 if let Some(ended) = self.call.past.iter().find(|past| past.leg == leg) {
                     let kind = if ended.kind == "sip" { "sip" } else { "rtc" };
                     metrics::leg_ended(kind, ended.answered_after.is_some());
+                    release::line_of(&ctx, &self.call, ended);
                 }
                 release::forget_leg(&ctx, leg);
             }

@@ -47,14 +47,24 @@ pub fn dial(ctx: &Ctx, call: &CallCheckpoint, target: &Target) -> Result<Dialled
                 CallerIdPolicy::Fixed(number) => CallerId { number: number.clone(), ..call.from.clone() },
             };
             let codecs = trunk_codecs(ctx, id);
-            let to = vec![Destination::Trunk { trunk: id.clone(), number: number.clone() }];
-            Ok(leg(ctx, call, to, number.clone(), caller, codecs, settings.ring_timeout, Some(id.clone())))
+            let party = Party::new(By::SipOut, number.clone());
+            let mut to = vec![Destination::Trunk { trunk: id.clone(), number: number.clone() }];
+            if !settings.lines.lines.is_empty() {
+                let Some((_, line)) = trunk::line_out(ctx, id, call.call, party.leg, number) else {
+                    trunk::release(ctx, id, call.call);
+                    let why = "every line of the trunk is in use, resting or away";
+                    return Err(Cause::new(503, Some(34), Blame::Client, why));
+                };
+                to = vec![line];
+            }
+            Ok(leg(ctx, call, to, party, caller, codecs, settings.ring_timeout, Some(id.clone())))
         }
         Target::Uri(uri) => {
             let ring = ctx.settings.limits.ring_timeout;
             let codecs = ctx.settings.sip_codecs.clone();
             let to = vec![Destination::Uri(uri.clone())];
-            Ok(leg(ctx, call, to, uri.0.clone(), call.from.clone(), codecs, ring, None))
+            let party = Party::new(By::SipOut, uri.0.clone());
+            Ok(leg(ctx, call, to, party, call.from.clone(), codecs, ring, None))
         }
         Target::Service(_) | Target::Room(_) => Err(Cause::internal("a service or room is not rung")),
     }
@@ -73,7 +83,8 @@ fn phone(
     }
     let ring = ctx.settings.limits.ring_timeout;
     let codecs = ctx.settings.sip_codecs.clone();
-    let dialled = leg(ctx, call, contacts, subscriber.to_string(), call.from.clone(), codecs, ring, None);
+    let party = Party::new(By::SipOut, subscriber.to_string());
+    let dialled = leg(ctx, call, contacts, party, call.from.clone(), codecs, ring, None);
     if let Dialled::Leg { party, .. } = &dialled {
         ctx.ledger.latest_media.insert(subscriber.clone(), party.media);
     }
@@ -141,7 +152,7 @@ fn leg(
     ctx: &Ctx,
     call: &CallCheckpoint,
     to: Vec<Destination>,
-    name: String,
+    party: Party,
     caller: CallerId,
     codecs: Vec<Codec>,
     ring: Duration,
@@ -150,7 +161,6 @@ fn leg(
     let first = spoken(ctx, call.a.as_ref());
     let mut ordered: Vec<Codec> = first.into_iter().filter(|codec| codecs.contains(codec)).collect();
     ordered.extend(codecs.iter().filter(|codec| !ordered.contains(codec)).copied().collect::<Vec<_>>());
-    let party = Party::new(By::SipOut, name);
     let near = call.a.as_ref().map(|a| a.media);
     let encryption = match &line {
         Some(trunk) => trunk_encryption(ctx, trunk),

@@ -24,8 +24,13 @@ use crate::{registrar, trunk};
 pub type NewCall = (CallCheckpoint, Option<LegCheckpoint>);
 
 /// A phone or trunk calls.
-pub fn incoming(ctx: &Ctx, invite: IncomingInvite) -> NewCall {
+pub fn incoming(ctx: &Ctx, mut invite: IncomingInvite) -> NewCall {
     let call = CallId::random();
+    let line = trunk::line_in(ctx, &invite);
+    if let Some((trunk, _)) = &line {
+        // What comes by a line that registers is the trunk's call, not its subscriber's: it never dials out.
+        invite.origin = SipOrigin::Trunk(trunk.clone());
+    }
     let dialled = SipDialled {
         origin: &invite.origin,
         request_uri: &invite.request_uri,
@@ -53,8 +58,14 @@ pub fn incoming(ctx: &Ctx, invite: IncomingInvite) -> NewCall {
     new.headers = invite.headers.clone();
     new.max_forwards = invite.max_forwards.forwarded();
     new.carried = invite.carried.clone();
-    new.goal = goal;
     let party = Party::new(By::SipIn, new.from.number.clone());
+    if let Some((trunk, line)) = &line
+        && goal.is_ok()
+        && !trunk::take_line(ctx, trunk, line, call, party.leg)
+    {
+        goal = Err(Cause::busy());
+    }
+    new.goal = goal;
     let near = match &invite.origin {
         SipOrigin::Subscriber(subscriber) => ctx.ledger.latest_media.insert(subscriber.clone(), party.media),
         SipOrigin::Trunk(_) | SipOrigin::Anonymous => None,

@@ -11,9 +11,10 @@ use crate::model::cause::Cause;
 use crate::model::ids::{CallId, LegId};
 use crate::ports::rtc::RtcCommand;
 use crate::ports::sip::SipCommand;
-use crate::ports::store::Record;
+use crate::ports::store::{CdrLeg, Record};
 use crate::room::RoomMsg;
 use crate::trunk;
+use crate::trunk::board::LineOutcome;
 
 /// Hangs a leg up by its port and closes its media session; how it ended. `None` when its row is gone.
 pub fn hang_up(ctx: &Ctx, leg: LegId, cause: &Cause) -> Option<LegEnd> {
@@ -42,6 +43,18 @@ pub fn forget_leg(ctx: &Ctx, leg: LegId) {
     ctx.ledger.legs.remove(&leg);
     ctx.directory.sip_legs.remove(&leg);
     ctx.directory.rtc_legs.remove(&leg);
+}
+
+/// A leg ended: the line that it went out by is free, though the call may go on without it.
+pub fn line_of(ctx: &Ctx, call: &CallCheckpoint, ended: &CdrLeg) {
+    let outcome = match (ended.answered_after, ended.cause.as_ref().map(|cause| cause.status)) {
+        (Some(_), _) => LineOutcome::Answered,
+        (None, Some(408 | 480 | 500..=599)) => LineOutcome::Failed,
+        (None, _) => LineOutcome::Fair,
+    };
+    for trunk in &call.lines {
+        trunk::leg_over(ctx, trunk, ended.leg, outcome);
+    }
 }
 
 /// Gives back everything but the legs, and the rows. The CDR has been written.
@@ -87,7 +100,7 @@ pub fn last_act(ctx: &Ctx, id: CallId) {
             let event = Event::CallEnded { call: id, cause: cause.clone() };
             let _ = ctx.directory.clients.post(&client, ClientMsg::Emit(event));
         }
-        call.past.push(crate::ports::store::CdrLeg {
+        call.past.push(CdrLeg {
             leg: party.leg,
             kind: party.kind().into(),
             party: party.name.clone(),

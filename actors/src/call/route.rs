@@ -281,7 +281,7 @@ mod tests {
     use super::*;
     use crate::flow::script::{Script, Step};
     use crate::model::ids::RoomId;
-    use crate::model::settings::{CallerIdPolicy, Modes, NumberRules, Service, SipToRtc, Trunk};
+    use crate::model::settings::{CallerIdPolicy, Lines, Modes, NumberRules, Service, SipToRtc, Trunk};
     use crate::model::srtp::MediaEncryption;
 
     fn settings() -> Settings {
@@ -314,6 +314,7 @@ mod tests {
                     max_calls: None,
                     calls_per_minute: None,
                     ring_timeout: Duration::from_secs(60),
+                    lines: Lines::default(),
                 },
             )]),
             ..Settings::default()

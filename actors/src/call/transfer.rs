@@ -178,6 +178,10 @@ fn far(call: &CallCheckpoint, leg: LegId) -> Option<&Party> {
 
 /// Whose rights a leg's party of this name has: as if it called.
 pub(super) fn origin_of(ctx: &Ctx, leg: LegId, name: &str) -> SipOrigin {
+    // Whoever is reached by a gateway's line has the trunk's rights, though the line is a subscriber's contact.
+    if let Some(trunk) = trunk::leased(ctx, leg) {
+        return SipOrigin::Trunk(trunk);
+    }
     let origin = ctx.ledger.legs.read(&leg, |row| match &row.side {
         LegSide::Sip(sip) => match &sip.role {
             Role::Uas(invite) => invite.origin.clone(),
@@ -253,7 +257,7 @@ pub(super) fn hand_over(ctx: &Ctx, from: CallId, given: Given) {
         ctx.ledger.legs.next_epoch(&leg);
         ctx.ledger.legs.update(&leg, |row| row.call = to);
         if let Some(line) = line_of(ctx, leg) {
-            trunk::hand_over(ctx, &line, from, to);
+            trunk::hand_over(ctx, &line, leg, from, to);
         }
     }
     if ctx.directory.calls.post(&to, CallMsg::Take(Box::new(given))).is_err() {

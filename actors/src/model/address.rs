@@ -24,6 +24,14 @@ impl SipUri {
         user.split(';').next().filter(|u| !u.is_empty())
     }
 
+    /// The same place, with another user part, which needs no escapes.
+    #[must_use]
+    pub fn with_user(&self, user: &str) -> Self {
+        let Some((scheme, rest)) = self.0.split_once(':') else { return self.clone() };
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        Self(format!("{scheme}:{user}@{host}"))
+    }
+
     /// A parameter behind the host: its value as written, empty where it has none; `None` when absent.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         let rest = self.0.rsplit_once('@').map_or(self.0.as_str(), |(_, host)| host);
@@ -254,6 +262,13 @@ mod tests {
         assert_eq!(user("sip:a:secret@h").as_deref(), Some("a"));
         assert_eq!(user("tel:+86138;phone-context=x").as_deref(), Some("+86138"));
         assert_eq!(user("sip:example.com"), None);
+    }
+
+    #[test]
+    fn another_user_at_the_same_place() {
+        let moved = |text: &str| SipUri(text.into()).with_user("+8613").0;
+        assert_eq!(moved("sip:sim1@10.0.0.7:5062;transport=tcp"), "sip:+8613@10.0.0.7:5062;transport=tcp");
+        assert_eq!(moved("sip:10.0.0.7"), "sip:+8613@10.0.0.7");
     }
 
     #[test]

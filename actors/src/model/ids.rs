@@ -181,6 +181,10 @@ name_id!(
     TrunkId, "trunk", 64
 );
 name_id!(
+    /// A line of a trunk: a SIM of a gateway.
+    LineId, "line", 64
+);
+name_id!(
     /// A configured SIP listener.
     ListenerId, "listener", 64
 );

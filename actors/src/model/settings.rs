@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{RoomId, ServiceId, SubscriberId, TrunkId, UserId};
+use super::ids::{LineId, RoomId, ServiceId, SubscriberId, TrunkId, UserId};
 use super::media::Codec;
 use super::srtp::MediaEncryption;
 use crate::flow::script::Script;
@@ -193,6 +193,52 @@ pub struct Trunk {
     pub calls_per_minute: Option<u32>,
     /// How long a call out may ring.
     pub ring_timeout: Duration,
+    /// The lines of a SIM gateway; none where the trunk is of another kind.
+    pub lines: Lines,
+}
+
+/// Lines that carry one call each.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Lines {
+    /// In order of configuration; empty: the trunk has no lines of its own.
+    pub lines: Vec<Line>,
+    /// Whose turn it is.
+    pub rotation: Rotation,
+    /// How long a line takes no call out after a call.
+    pub rest: Duration,
+    /// How long after a failure; twice as long after each further one, up to an hour.
+    pub failure_rest: Duration,
+}
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Its name.
+    pub id: LineId,
+    /// Its own number: calls that come for it come in on it.
+    pub number: String,
+    /// How a call out gets to it.
+    pub reach: LineReach,
+}
+
+/// How a line is addressed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LineReach {
+    /// It registers with us as this subscriber, and is called at its contact.
+    Subscriber(SubscriberId),
+    /// By this in front of the number, at the trunk's host.
+    Prefix(String),
+}
+
+/// Which line is next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rotation {
+    /// The one whose last call is longest ago.
+    #[default]
+    LeastRecentlyUsed,
+    /// The one behind the last.
+    RoundRobin,
 }
 
 /// Where an inbound call leads.

@@ -1,6 +1,6 @@
 //! The lines of a SIM gateway: one call a line, in either direction. Pure: it is told who lives, who is reachable, and the time.
 //!
-//! A line that a call holds is leased to it in the ledger, by the ids of the call and of its leg that goes out: whatever
+//! A line that a call holds is leased to it in the ledger, by the ids of the call and of its leg there: whatever
 //! crashes, a lease whose call or leg is gone is given to the next who asks. After a call a line rests, after a failure longer, and twice as long each time, up to an hour: a
 //! SIM without credit or without a signal is tried ever less often, and at once again after its first good call.
 
@@ -33,8 +33,8 @@ pub enum LineOutcome {
 pub enum Wanted<'a> {
     /// For this leg, which goes out: whichever is its turn.
     Out(LegId),
-    /// A call came in on it.
-    This(&'a LineId),
+    /// For this leg, which came in on it.
+    In(&'a LineId, LegId),
 }
 
 /// What is known of a line.
@@ -59,8 +59,10 @@ pub struct LineState {
 pub struct Lease {
     /// Whose.
     pub call: CallId,
-    /// The leg that goes out by it; `None`: the call came in.
-    pub leg: Option<LegId>,
+    /// Its leg that goes by it.
+    pub leg: LegId,
+    /// Whether that goes out.
+    pub out: bool,
     /// Since when.
     pub since: SystemTime,
 }
@@ -95,9 +97,11 @@ impl Board {
             }
         }
         let free = |id: &LineId| self.lines.get(id).is_none_or(|line| line.lease.is_none());
-        let id = match wanted {
-            Wanted::This(id) => plan.lines.iter().find(|line| line.id == *id && free(&line.id))?.id.clone(),
-            Wanted::Out(_) => {
+        let (id, leg, out) = match wanted {
+            Wanted::In(id, leg) => {
+                (plan.lines.iter().find(|line| line.id == *id && free(&line.id))?.id.clone(), leg, false)
+            }
+            Wanted::Out(leg) => {
                 let rested = |id: &LineId| {
                     let until = self.lines.get(id).and_then(|line| line.rests_until);
                     until.is_none_or(|until| until <= now)
@@ -110,25 +114,22 @@ impl Board {
                     .map(|(at, _)| at)
                     .collect();
                 let at = self.turn_of(&ready, plan)?;
-                plan.lines.get(at)?.id.clone()
+                (plan.lines.get(at)?.id.clone(), leg, true)
             }
         };
         self.turn += 1;
         let turn = self.turn;
-        let leg = match wanted {
-            Wanted::Out(leg) => Some(leg),
-            Wanted::This(_) => None,
-        };
         let line = self.lines.entry(id.clone()).or_default();
-        line.lease = Some(Lease { call, leg, since: now });
+        line.lease = Some(Lease { call, leg, out, since: now });
         line.last_turn = turn;
-        line.attempts += u64::from(leg.is_some());
+        line.attempts += u64::from(out);
         Some(id)
     }
 
     /// Whose turn it is among those that are ready.
     fn turn_of(&self, ready: &[usize], plan: &Lines) -> Option<usize> {
-        let last_turn = |at: usize| plan.lines.get(at).and_then(|line| self.lines.get(&line.id)).map_or(0, |s| s.last_turn);
+        let last_turn =
+            |at: usize| plan.lines.get(at).and_then(|line| self.lines.get(&line.id)).map_or(0, |s| s.last_turn);
         match plan.rotation {
             Rotation::LeastRecentlyUsed => ready.iter().copied().min_by_key(|at| (last_turn(*at), *at)),
             Rotation::RoundRobin => {
@@ -139,9 +140,21 @@ impl Board {
         }
     }
 
+    /// Whether a line is leased to this leg.
+    pub fn leased(&self, leg: LegId) -> bool {
+        self.lines.values().any(|line| line.lease.as_ref().is_some_and(|lease| lease.leg == leg))
+    }
+
+    /// The leg is another call's from now on.
+    pub fn hand_over(&mut self, leg: LegId, to: CallId) {
+        for lease in self.lines.values_mut().filter_map(|line| line.lease.as_mut()).filter(|lease| lease.leg == leg) {
+            lease.call = to;
+        }
+    }
+
     /// The leg is over. Giving back twice is nothing.
     pub fn release_leg(&mut self, leg: LegId, outcome: LineOutcome, plan: &Lines, now: SystemTime) {
-        self.release(|lease| lease.leg == Some(leg), outcome, plan, now);
+        self.release(|lease| lease.leg == leg, outcome, plan, now);
     }
 
     /// The call is over: whatever it still holds.
@@ -153,18 +166,18 @@ impl Board {
         for line in self.lines.values_mut() {
             let Some(lease) = line.lease.take_if(|lease| its(lease)) else { continue };
             let mut rest = plan.rest;
-            match (outcome, lease.leg) {
-                (LineOutcome::Answered, Some(_)) => {
+            match (outcome, lease.out) {
+                (LineOutcome::Answered, true) => {
                     line.answered += 1;
                     line.failures = 0;
                 }
-                (LineOutcome::Failed, Some(_)) => {
+                (LineOutcome::Failed, true) => {
                     line.failures = line.failures.saturating_add(1);
                     let doubled = 2_u32.saturating_pow(line.failures - 1);
                     rest = plan.failure_rest.saturating_mul(doubled).min(LONGEST_REST.max(plan.failure_rest));
                 }
                 // Whoever was reached, a line that carries calls works.
-                (LineOutcome::Fair, Some(_)) | (_, None) => {}
+                (LineOutcome::Fair, true) | (_, false) => {}
             }
             line.rests_until = Some(now + rest);
         }
@@ -262,7 +275,7 @@ mod tests {
     fn a_call_that_comes_in_takes_its_line_though_it_rests_but_never_beside_another() {
         let (mut board, plan) = (Board::default(), plan(Rotation::LeastRecentlyUsed));
         let came = |board: &mut Board, call: u64, seconds| {
-            board.claim(CallId(call), Wanted::This(&id(0)), &plan, |_| true, |_| true, at(seconds))
+            board.claim(CallId(call), Wanted::In(&id(0), LegId(call)), &plan, |_| true, |_| true, at(seconds))
         };
         out(&mut board, 1, &plan, 0);
         assert_eq!(came(&mut board, 2, 1), None);
@@ -286,13 +299,23 @@ mod tests {
     #[test]
     fn a_leg_that_ends_late_does_not_free_the_line_of_the_next() {
         let (mut board, plan) = (Board::default(), plan(Rotation::LeastRecentlyUsed));
-        let claim = |board: &mut Board, leg| {
-            board.claim(CallId(1), Wanted::Out(LegId(leg)), &plan, |_| true, |_| true, at(0))
-        };
+        let claim =
+            |board: &mut Board, leg| board.claim(CallId(1), Wanted::Out(LegId(leg)), &plan, |_| true, |_| true, at(0));
         assert_eq!((claim(&mut board, 1), claim(&mut board, 2)), (Some(id(0)), Some(id(1))));
         board.release_leg(LegId(1), LineOutcome::Failed, &plan, at(1));
         assert_eq!(board.line(&id(0)).lease, None);
-        assert_eq!(board.line(&id(1)).lease.and_then(|lease| lease.leg), Some(LegId(2)));
+        assert_eq!(board.line(&id(1)).lease.map(|lease| lease.leg), Some(LegId(2)));
+    }
+
+    #[test]
+    fn a_leg_that_goes_on_in_another_call_keeps_its_line_there() {
+        let (mut board, plan) = (Board::default(), plan(Rotation::LeastRecentlyUsed));
+        out(&mut board, 1, &plan, 0);
+        board.hand_over(LegId(1), CallId(7));
+        board.release_call(CallId(1), &plan, at(1));
+        assert!(board.leased(LegId(1)));
+        board.release_call(CallId(7), &plan, at(2));
+        assert!(!board.leased(LegId(1)));
     }
 
     #[derive(Debug, Clone)]
@@ -335,7 +358,7 @@ mod tests {
                     Deed::In(call, line) => {
                         live.insert(call);
                         let lives = |lease: &Lease| live.contains(&lease.call.0);
-                        let line = board.claim(CallId(call), Wanted::This(&id(line)), &plan, |_| true, lives, at(now));
+                        let line = board.claim(CallId(call), Wanted::In(&id(line), LegId(call)), &plan, |_| true, lives, at(now));
                         given = line.map(|line| (call, line));
                     }
                     Deed::End(call, outcome) => {

@@ -1,11 +1,16 @@
-//! A trunk's lines: which calls are up on it, against `max_calls`. Kept in the ledger by call id: a call that ended without
-//! giving its line back is found out at the next look, so nothing leaks.
+//! What a call takes of a trunk: a place among its `max_calls`, and a line where it has lines of its own ([`super::board`]). Kept
+//! in the ledger by call id: a call that ended without giving back what it had is found out at the next look, so nothing leaks.
 
+use super::board::{Lease, LineOutcome, Wanted};
 use crate::ctx::Ctx;
-use crate::model::ids::{CallId, TrunkId};
+use crate::model::address::{SipOrigin, SipUri};
+use crate::model::ids::{CallId, LegId, LineId, TrunkId};
+use crate::model::settings::{Line, LineReach};
+use crate::ports::sip::{Destination, IncomingInvite};
+use crate::registrar::contacts;
 
-/// Takes a line for a call; `false` when all are in use, or there is no such trunk. Asking again for a call that has one is
-/// the same line.
+/// Takes a place for a call; `false` when all are in use, or there is no such trunk. Asking again for a call that has one is
+/// the same place.
 pub fn admit(ctx: &Ctx, trunk: &TrunkId, call: CallId) -> bool {
     let limit = ctx.settings.trunks.get(trunk).and_then(|settings| settings.max_calls);
     let admitted = ctx.ledger.trunks.update(trunk, |row| {
@@ -27,22 +32,114 @@ pub fn admit(ctx: &Ctx, trunk: &TrunkId, call: CallId) -> bool {
     admitted
 }
 
-/// A call's line goes on as another call's.
-pub fn hand_over(ctx: &Ctx, trunk: &TrunkId, from: CallId, to: CallId) {
+/// What a call has of a trunk for this leg goes on as another call's, with the leg.
+pub fn hand_over(ctx: &Ctx, trunk: &TrunkId, leg: LegId, from: CallId, to: CallId) {
     ctx.ledger.trunks.update(trunk, |row| {
         if row.calls.remove(&from) {
             row.calls.insert(to);
         }
+        row.board.hand_over(leg, to);
     });
 }
 
-/// Gives a call's line back. Giving it back twice is nothing.
-pub fn release(ctx: &Ctx, trunk: &TrunkId, call: CallId) {
-    ctx.ledger.trunks.update(trunk, |row| row.calls.remove(&call));
+/// The trunk that has a line leased to this leg.
+pub fn leased(ctx: &Ctx, leg: LegId) -> Option<TrunkId> {
+    ctx.ledger.trunks.find(|row| row.board.leased(leg).then_some(())).map(|(trunk, ())| trunk)
+}
+
+/// Where a call out of a trunk with lines goes, and by which: one that is free, rested and reachable is leased to the call.
+/// `None`: there is none.
+pub fn line_out(ctx: &Ctx, trunk: &TrunkId, call: CallId, leg: LegId, number: &str) -> Option<(LineId, Destination)> {
+    let plan = &ctx.settings.trunks.get(trunk)?.lines;
+    // Looked up before the row is held: a table is locked by parts.
+    let reached: Vec<(&Line, Option<Destination>)> =
+        plan.lines.iter().map(|line| (line, destination(ctx, trunk, line, number))).collect();
+    let to = |id: &LineId| reached.iter().find(|(line, _)| line.id == *id).and_then(|(_, to)| to.clone());
+    let now = ctx.wall();
+    let claimed = ctx.ledger.trunks.update(trunk, |row| {
+        row.board.claim(call, Wanted::Out(leg), plan, |line| to(&line.id).is_some(), |lease| lives(ctx, lease), now)
+    });
+    let line = claimed.flatten();
+    if line.is_none() {
+        metrics::counter!("tandem_trunk_calls_refused_total", "trunk" => trunk.to_string()).increment(1);
+    }
+    show(ctx, trunk);
+    let line = line?;
+    tracing::info!(%call, %trunk, %line, "a line is taken");
+    let to = to(&line)?;
+    Some((line, to))
+}
+
+fn destination(ctx: &Ctx, trunk: &TrunkId, line: &Line, number: &str) -> Option<Destination> {
+    match &line.reach {
+        LineReach::Prefix(prefix) => {
+            Some(Destination::Trunk { trunk: trunk.clone(), number: format!("{prefix}{number}") })
+        }
+        LineReach::Subscriber(subscriber) => {
+            let mut contact = contacts(ctx, subscriber, None).into_iter().next()?;
+            contact.uri = contact.uri.with_user(number);
+            Some(Destination::Contact(contact))
+        }
+    }
+}
+
+/// The trunk, and its line, that a call comes in on: a line that registers is known by its subscriber, others by the number
+/// that was called.
+pub fn line_in(ctx: &Ctx, invite: &IncomingInvite) -> Option<(TrunkId, LineId)> {
+    match &invite.origin {
+        SipOrigin::Anonymous => None,
+        SipOrigin::Subscriber(caller) => ctx.settings.trunks.values().find_map(|trunk| {
+            let its = |line: &&Line| matches!(&line.reach, LineReach::Subscriber(subscriber) if subscriber == caller);
+            let line = trunk.lines.lines.iter().find(its)?;
+            Some((trunk.id.clone(), line.id.clone()))
+        }),
+        SipOrigin::Trunk(trunk) => {
+            let lines = &ctx.settings.trunks.get(trunk)?.lines.lines;
+            let called = |uri: &SipUri| uri.user().and_then(|user| lines.iter().find(|line| line.number == user));
+            let line = called(&invite.request_uri).or_else(|| called(&invite.to.uri))?;
+            Some((trunk.clone(), line.id.clone()))
+        }
+    }
+}
+
+/// Leases the line that a call came in on; `false` when another call has it.
+pub fn take_line(ctx: &Ctx, trunk: &TrunkId, line: &LineId, call: CallId, leg: LegId) -> bool {
+    let Some(plan) = ctx.settings.trunks.get(trunk).map(|trunk| &trunk.lines) else { return false };
+    let now = ctx.wall();
+    let claimed = ctx.ledger.trunks.update(trunk, |row| {
+        row.board.claim(call, Wanted::In(line, leg), plan, |_| true, |lease| lives(ctx, lease), now).is_some()
+    });
+    show(ctx, trunk);
+    claimed.unwrap_or(false)
+}
+
+/// Whether the call and the leg that a line is leased to are there. They are other tables than the one that is held.
+fn lives(ctx: &Ctx, lease: &Lease) -> bool {
+    ctx.ledger.calls.contains(&lease.call) && ctx.ledger.legs.contains(&lease.leg)
+}
+
+/// A leg that went by a trunk is over, though the call may go on: its line is free.
+pub fn leg_over(ctx: &Ctx, trunk: &TrunkId, leg: LegId, outcome: LineOutcome) {
+    let Some(plan) = ctx.settings.trunks.get(trunk).map(|trunk| &trunk.lines) else { return };
+    let now = ctx.wall();
+    ctx.ledger.trunks.update(trunk, |row| row.board.release_leg(leg, outcome, plan, now));
     show(ctx, trunk);
 }
 
-/// Drops lines whose calls are gone.
+/// Gives back what a call has of a trunk. Giving it back twice is nothing.
+pub fn release(ctx: &Ctx, trunk: &TrunkId, call: CallId) {
+    let plan = ctx.settings.trunks.get(trunk).map(|trunk| &trunk.lines);
+    let now = ctx.wall();
+    ctx.ledger.trunks.update(trunk, |row| {
+        row.calls.remove(&call);
+        if let Some(plan) = plan {
+            row.board.release_call(call, plan, now);
+        }
+    });
+    show(ctx, trunk);
+}
+
+/// Drops places whose calls are gone.
 pub(super) fn sweep(ctx: &Ctx, trunk: &TrunkId) {
     ctx.ledger.trunks.update(trunk, |row| row.calls.retain(|call| ctx.ledger.calls.contains(call)));
     show(ctx, trunk);
@@ -52,4 +149,13 @@ fn show(ctx: &Ctx, trunk: &TrunkId) {
     let calls = ctx.ledger.trunks.read(trunk, |row| row.calls.len()).unwrap_or_default();
     let calls = u32::try_from(calls).unwrap_or(u32::MAX);
     metrics::gauge!("tandem_trunk_calls", "trunk" => trunk.to_string()).set(calls);
+    let lines = super::views(ctx, trunk);
+    if lines.is_empty() {
+        return;
+    }
+    for state in ["free", "busy", "resting", "unreachable"] {
+        let count = lines.iter().filter(|line| line.state == state).count();
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        metrics::gauge!("tandem_trunk_lines", "trunk" => trunk.to_string(), "state" => state).set(count);
+    }
 }

@@ -2,6 +2,7 @@
 //! ([`registration`]) and watches its health ([`health`]); its calls are counted in the ledger, by call, so that no count leaks.
 
 mod actor;
+pub mod board;
 pub mod health;
 mod lines;
 pub mod registration;
@@ -11,13 +12,17 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 pub use actor::Trunk;
-pub use lines::{admit, hand_over, release};
+pub use lines::{admit, hand_over, leased, leg_over, line_in, line_out, release, take_line};
 pub use supervisor::{TrunkSupervisor, TrunkSupervisorMsg};
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::TrunkView;
+use crate::control::{LineView, TrunkView};
+use crate::ctx::Ctx;
 use crate::model::ids::{CallId, Epoch, TrunkId};
+use crate::model::settings::{Line, LineReach};
+use crate::registrar::contacts;
+use board::Board;
 use health::Health;
 use registration::Registration;
 
@@ -57,6 +62,40 @@ pub struct TrunkCheckpoint {
     pub health: Health,
     /// Calls up on it, both directions.
     pub calls: BTreeSet<CallId>,
+    /// Its lines, where it has some.
+    pub board: Board,
+}
+
+/// The lines of a trunk, as the API shows them.
+pub fn views(ctx: &Ctx, trunk: &TrunkId) -> Vec<LineView> {
+    let Some(settings) = ctx.settings.trunks.get(trunk) else { return Vec::new() };
+    let now = ctx.wall();
+    let Some(board) = ctx.ledger.trunks.read(trunk, |row| row.board.clone()) else { return Vec::new() };
+    let view = |line: &Line| {
+        let known = board.line(&line.id);
+        let resting = known.rests_until.filter(|until| *until > now);
+        let here = match &line.reach {
+            LineReach::Prefix(_) => true,
+            LineReach::Subscriber(subscriber) => !contacts(ctx, subscriber, None).is_empty(),
+        };
+        let state = match (&known.lease, here, resting) {
+            (Some(_), _, _) => "busy",
+            (None, false, _) => "unreachable",
+            (None, true, Some(_)) => "resting",
+            (None, true, None) => "free",
+        };
+        LineView {
+            line: line.id.clone(),
+            number: line.number.clone(),
+            state: state.into(),
+            call: known.lease.map(|lease| lease.call),
+            failures: known.failures,
+            attempts: known.attempts,
+            answered: known.answered,
+            rests_for_s: resting.map(|until| until.duration_since(now).unwrap_or_default().as_secs()),
+        }
+    };
+    settings.lines.lines.iter().map(view).collect()
 }
 
 impl TrunkCheckpoint {
@@ -70,6 +109,7 @@ impl TrunkCheckpoint {
             alive: self.health.alive(),
             expires_in_s: left.map(|left| left.as_secs()),
             calls: u32::try_from(self.calls.len()).unwrap_or(u32::MAX),
+            lines: Vec::new(),
         }
     }
 
@@ -88,4 +128,8 @@ pub fn describe() {
     describe_histogram!("tandem_trunk_options_seconds", Unit::Seconds, "Round trip of OPTIONS, by trunk");
     describe_gauge!("tandem_trunk_calls", "Calls up on the trunk, by trunk");
     describe_counter!("tandem_trunk_calls_refused_total", "Calls refused because all lines were in use, by trunk");
+    describe_gauge!(
+        "tandem_trunk_lines",
+        "Lines of a SIM gateway, by trunk and state (free, busy, resting, unreachable)"
+    );
 }

@@ -59,6 +59,7 @@ impl Supervise for TrunkSupervisor {
                 registration: Registration::new(trunk.register),
                 health: Health::new(trunk.options_interval, now),
                 calls: Default::default(),
+                board: Default::default(),
             };
             keeper.ctx.ledger.trunks.insert(trunk.id.clone(), first);
         }

@@ -4,6 +4,7 @@ mod crashes;
 mod endurance;
 mod hops;
 mod ivr;
+mod lines;
 mod phone_to_phone;
 mod posted;
 mod redelivery;
@@ -26,7 +27,7 @@ use tandem_actors::model::ids::{
 };
 use tandem_actors::model::media::{Codec, Digit};
 use tandem_actors::model::settings::{
-    CallerIdPolicy, Modes, NumberRules, RtcToSip, Service, Settings, SipToRtc, Trunk,
+    CallerIdPolicy, InboundRoute, Lines, Modes, NumberRules, RtcToSip, Service, Settings, SipToRtc, Trunk,
 };
 use tandem_actors::model::srtp::MediaEncryption;
 use tandem_actors::ports::rtc::Sdp;
@@ -115,6 +116,7 @@ fn settings() -> Settings {
                 max_calls: Some(1),
                 calls_per_minute: None,
                 ring_timeout: Duration::from_secs(30),
+                lines: Lines::default(),
             },
         )]),
         sip_codecs: vec![Codec::Pcmu, Codec::Pcma],
@@ -130,29 +132,34 @@ async fn world() -> World {
 
 async fn world_with(settings: Settings) -> World {
     let world = World::start(settings).await;
+    register(&world, "1001", 5070);
+    world
+}
+
+/// A phone is at this port of loopback.
+fn register(world: &World, phone: &str, port: u16) {
     let contact = Contact {
-        path: Vec::new(),
-        behind_nat: false,
-        uri: SipUri("sip:1001@127.0.0.1:5070".into()),
-        source: "127.0.0.1:5070".parse().expect("an address"),
+        uri: SipUri(format!("sip:{phone}@127.0.0.1:{port}")),
+        source: ([127, 0, 0, 1], port).into(),
         transport: Transport::Udp,
         listener: ListenerId::new("udp").expect("a name"),
+        path: Vec::new(),
+        behind_nat: false,
     };
     let binding = SavedBinding {
-        instance: None,
-        reg_id: None,
-        temp_gruus: Vec::new(),
-        subscriber: subscriber("1001"),
+        subscriber: subscriber(phone),
         contact,
         expires_at: world.ctx().wall() + Duration::from_secs(36_000),
         q: 1000,
         call_id: "reg".into(),
         cseq: 1,
         user_agent: None,
+        instance: None,
+        reg_id: None,
+        temp_gruus: Vec::new(),
     };
-    let put = world.ctx().ledger.bindings.put(subscriber("1001"), Epoch(1000), vec![binding]);
+    let put = world.ctx().ledger.bindings.put(subscriber(phone), Epoch(1000), vec![binding]);
     assert_eq!(put, Ok(()));
-    world
 }
 
 /// An app user logs in.

@@ -23,10 +23,6 @@ async fn register(world: &World, cseq: u32, seconds: u32) -> RegisterAnswer {
 }
 
 async fn register_at(world: &World, cseq: u32, contacts: Vec<AskedContact>) -> RegisterAnswer {
-    register_over(world, cseq, contacts, Transport::Udp).await
-}
-
-async fn register_over(world: &World, cseq: u32, contacts: Vec<AskedContact>, transport: Transport) -> RegisterAnswer {
     let request = world.sip.register_request(|request| RegisterRequest {
         request,
         subscriber: desk(),
@@ -198,7 +194,7 @@ async fn the_operator_removes_one_contact_or_all() {
 
 /// Where a call to this Request-URI goes; the status it is refused with.
 async fn rings(world: &World, request_uri: String) -> Result<Vec<String>, u16> {
-    let before = world.sip.outgoing().len();
+    let before = world.sip.outgoing();
     let origin = SipOrigin::Subscriber(SubscriberId::new("1002").expect("an id"));
     let mut invite = FakeSip::invite_from(origin, "1002", "1001");
     invite.request_uri = SipUri(request_uri);
@@ -206,12 +202,19 @@ async fn rings(world: &World, request_uri: String) -> Result<Vec<String>, u16> {
     world.sip.incoming(invite);
     let refused = |world: &World| {
         let mut orders = world.sip.orders_of(came).into_iter();
-        orders.find_map(|order| if let SipCommand::Reject { cause, .. } = order { Some(cause.status) } else { None })
+        orders.find_map(|order| {
+            if let SipCommand::Reject { cause, .. } | SipCommand::Hangup(cause) = order {
+                Some(cause.status)
+            } else {
+                None
+            }
+        })
     };
     world
         .find("an outcome", |world| {
             let ended = refused(world);
-            let out = world.sip.outgoing().get(before).and_then(|out| world.sip.dialog(*out));
+            let out = world.sip.outgoing().into_iter().find(|dialog| !before.contains(dialog));
+            let out = out.and_then(|out| world.sip.dialog(out));
             let to = out.and_then(|record| record.invite).map(|invite| invite.to);
             let uris = to.map(|to| {
                 to.into_iter().filter_map(|to| match to {

@@ -5,7 +5,7 @@ use tandem_actors::Kind;
 use tandem_actors::control::{Control, TrunkView};
 use tandem_actors::fakes::World;
 use tandem_actors::model::ids::{CallId, TrunkId};
-use tandem_actors::model::settings::{CallerIdPolicy, Settings, Trunk};
+use tandem_actors::model::settings::{CallerIdPolicy, Lines, Settings, Trunk};
 use tandem_actors::model::srtp::MediaEncryption;
 use tandem_actors::trunk;
 
@@ -29,6 +29,7 @@ fn settings(register: bool) -> Settings {
         max_calls: Some(2),
         calls_per_minute: None,
         ring_timeout: S(60),
+        lines: Lines::default(),
     };
     Settings { trunks: BTreeMap::from([(acme(), trunk)]), ..Settings::default() }
 }

@@ -2,6 +2,7 @@
 //! adapter its part.
 
 mod check;
+mod lines;
 mod network;
 mod routing;
 

@@ -12,6 +12,7 @@ use tandem_actors::model::srtp::MediaEncryption;
 use super::super::problem::nearest;
 use super::super::raw::{self, Raw, Secret};
 use super::check::Checker;
+use super::lines;
 use super::{Abuse, Hep, Http, Listener, Media, Sessions, Sip, TrunkAccess, TrunkTls};
 use tandem_actors::model::net::Net;
 
@@ -243,6 +244,12 @@ fn is_host(text: &str) -> bool {
 fn access(check: &mut Checker<'_>, n: usize, trunk: &raw::Trunk, raw: &Raw, folder: &Path) -> Option<TrunkAccess> {
     let key = |name: &str| format!("trunks[{n}].{name}");
     let id = check.id(&key("name"), &trunk.name, TrunkId::new);
+    if trunk.host.is_empty() && lines::register_with_us(trunk) {
+        if trunk.register {
+            check.wrong(key("register"), "there is no host to register with", "write register = false, or a host");
+        }
+        return None;
+    }
     if !is_host(&trunk.host) {
         let what = format!("\"{}\" is no host name or address", trunk.host);
         check.wrong(key("host"), what, "write the provider's host; its port goes into \"port\"");

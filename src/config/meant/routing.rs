@@ -11,6 +11,7 @@ use tandem_actors::model::settings::{CallerIdPolicy, InboundRoute, NumberRules, 
 use super::super::problem::nearest;
 use super::super::raw::Raw;
 use super::check::Checker;
+use super::lines;
 use super::network::encryption;
 use super::seconds;
 
@@ -173,7 +174,8 @@ pub(super) fn trunks(
             id: id.clone(),
             register: trunk.register,
             register_expires: Duration::from_secs(trunk.register_expires_s),
-            options_interval: seconds(trunk.options_interval_s),
+            // Lines that register are asked by the keep-alive of their registrations.
+            options_interval: seconds(trunk.options_interval_s).filter(|_| !trunk.host.is_empty()),
             media_encryption: encryption(trunk.media_encryption.unwrap_or(raw.sip.media_encryption)),
             codecs: if trunk.codecs.is_empty() { raw.sip.codecs.clone() } else { trunk.codecs.clone() },
             routes,
@@ -185,6 +187,7 @@ pub(super) fn trunks(
             max_calls: (trunk.max_calls != 0).then_some(trunk.max_calls),
             calls_per_minute: (trunk.calls_per_minute != 0).then_some(trunk.calls_per_minute),
             ring_timeout: Duration::from_secs(trunk.ring_timeout_s),
+            lines: lines::lines(check, n, raw, trunk),
         };
         trunks.insert(id, settings);
     }

@@ -282,3 +282,22 @@ fn what_a_registrar_grants_fits_together() {
     let wrong = ["nat_keepalive_s", "min_expires_s", "default_expires_s", "max_contacts"];
     assert!(wrong.iter().all(|key| keys.contains(&format!("registrar.{key}").as_str())), "{list:#?}");
 }
+
+#[test]
+fn a_line_says_how_it_is_called_and_is_called_once() {
+    let trunk = |lines: &str| format!("[[trunks]]\nname = \"sim\"\nhost = \"\"\nlines = [{lines}]\n");
+    let good = good(&trunk("{ name = \"a\", subscriber = \"sim1\" }, { name = \"b\", subscriber = \"sim2\" }"));
+    assert!(good.sip.trunks.is_empty(), "nothing to send to but its lines");
+    assert_eq!(good.brain.trunks.values().next().map(|trunk| trunk.lines.lines.len()), Some(2));
+    for (lines, wrong) in [
+        ("{ name = \"a\" }", "nothing says how"),
+        ("{ name = \"a\", subscriber = \"s\", prefix = \"1\" }", "there is a subscriber too"),
+        ("{ name = \"a\", subscriber = \"s\" }, { name = \"b\", subscriber = \"s\" }", "registers as \"s\" too"),
+        ("{ name = \"a\", subscriber = \"s\" }, { name = \"a\", subscriber = \"t\" }", "another line is named"),
+        ("{ name = \"a\", prefix = \"1\" }", "host"),
+        ("{ name = \"a\", prefix = \"+1\" }", "cannot be dialled"),
+    ] {
+        let list = bad(&trunk(lines));
+        assert!(list.iter().any(|line| line.contains(wrong)), "{wrong}: {list:#?}");
+    }
+}

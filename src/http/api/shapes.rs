@@ -3,7 +3,9 @@
 use std::time::SystemTime;
 
 use serde::Serialize;
-use tandem_actors::control::{CallView, ClientView, LegView, PhoneCallHistory, PhoneCallState, RoomView, TrunkView};
+use tandem_actors::control::{
+    CallView, ClientView, LegView, LineView, PhoneCallHistory, PhoneCallState, RoomView, TrunkView,
+};
 use tandem_actors::model::cause::{Blame, Cause};
 use tandem_actors::ports::media::MediaSnapshot;
 use tandem_actors::ports::store::{Cdr, CdrLeg, SavedBinding};
@@ -153,6 +155,37 @@ pub(crate) struct Trunk {
     expires_in_s: Option<u64>,
     /// Calls up now.
     calls: u32,
+    /// Its lines, where it is a SIM gateway.
+    lines: Vec<Line>,
+}
+
+/// A line of a SIM gateway.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Line {
+    /// Its name.
+    id: String,
+    /// Its own number.
+    number: String,
+    /// `free`, `busy`, `resting` or `unreachable`.
+    state: String,
+    /// The call that has it.
+    call: Option<String>,
+    /// Calls out that failed in a row.
+    failures: u32,
+    /// Calls out since the switch started.
+    attempts: u64,
+    /// Of those, answered.
+    answered: u64,
+    /// Seconds until it takes a call out again.
+    rests_for_s: Option<u64>,
+}
+
+impl From<LineView> for Line {
+    fn from(line: LineView) -> Self {
+        let LineView { line, number, state, call, failures, attempts, answered, rests_for_s } = line;
+        let call = call.map(|call| call.to_string());
+        Self { id: line.to_string(), number, state, call, failures, attempts, answered, rests_for_s }
+    }
 }
 
 /// Several of something.
@@ -361,8 +394,9 @@ impl From<SavedBinding> for Registration {
 
 impl From<TrunkView> for Trunk {
     fn from(view: TrunkView) -> Self {
-        let TrunkView { trunk, registration, last_status, alive, expires_in_s, calls } = view;
-        Self { id: trunk.to_string(), registration, last_status, alive, expires_in_s, calls }
+        let TrunkView { trunk, registration, last_status, alive, expires_in_s, calls, lines } = view;
+        let lines = lines.into_iter().map(Into::into).collect();
+        Self { id: trunk.to_string(), registration, last_status, alive, expires_in_s, calls, lines }
     }
 }
 

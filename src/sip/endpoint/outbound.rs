@@ -181,7 +181,8 @@ impl Core {
                 // RFC 3327 §5.2: through the proxies that it registered through, by their own names.
                 let hop = match contact.path.first().and_then(|first| hop_of(&route_uri(first)?)) {
                     Some((host, port, transport)) => {
-                        NextHop::Host { host, port, transport, listener: Some(contact.listener.clone()) }
+                        let listener = (transport == contact.transport).then(|| contact.listener.clone());
+                        NextHop::Host { host, port, transport, party: Party::Anyone, listener }
                     }
                     // RFC 5626 §5.3: a binding made over a connection is reached by it and by no other.
                     None if contact.transport.is_stream() => {

@@ -13,6 +13,7 @@ mod rooms;
 mod rtc_to_sip;
 mod security;
 mod sight;
+mod sim_gateway;
 mod sip_browsers;
 mod sip_to_rtc;
 mod soak;

@@ -132,7 +132,11 @@ impl CallCheckpoint {
                 self.transferred(now, out);
                 self.take_into_room(room, Side::A, now, out);
             }
-            Target::User(_) | Target::Subscriber(_) | Target::Trunk { .. } | Target::Uri(_) => {
+            Target::User(_)
+            | Target::Subscriber(_)
+            | Target::Instance { .. }
+            | Target::Trunk { .. }
+            | Target::Uri(_) => {
                 out.push(ringback);
                 self.ring(target, None, None, out);
                 if let Phase::Ringing(ringing) = &mut self.phase {

@@ -40,6 +40,7 @@ fn heard_from(bench: &Bench) -> Vec<Option<u16>> {
             | SipEvent::Incoming(_)
             | SipEvent::Register(_)
             | SipEvent::ConnectionGone { .. }
+            | SipEvent::KeptAlive { .. }
             | SipEvent::TrunkRegistration { .. }
             | SipEvent::TrunkOptions { .. } => None,
         })

@@ -17,6 +17,7 @@ async fn a_loop_of_two_switches_ends_with_483_back_to_the_caller() {
             SipEvent::Dialog { .. }
             | SipEvent::Register(_)
             | SipEvent::ConnectionGone { .. }
+            | SipEvent::KeptAlive { .. }
             | SipEvent::TrunkRegistration { .. }
             | SipEvent::TrunkOptions { .. } => None,
         };

@@ -118,6 +118,7 @@ async fn digits_arrive_in_order_by_info() {
                 | SipEvent::Incoming(_)
                 | SipEvent::Register(_)
                 | SipEvent::ConnectionGone { .. }
+                | SipEvent::KeptAlive { .. }
                 | SipEvent::TrunkRegistration { .. }
                 | SipEvent::TrunkOptions { .. } => None,
             })

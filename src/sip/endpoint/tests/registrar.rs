@@ -2,7 +2,7 @@
 
 use tandem_actors::model::address::Contact;
 
-use super::super::super::digest::Account;
+use super::super::super::digest::{Asked, answers};
 use super::requests::Bench;
 use super::*;
 
@@ -16,9 +16,8 @@ fn register(bench: &Bench, n: u32, changes: &[(&str, &str)]) -> String {
         return challenge;
     };
     let account = Account { user: "bob".into(), password: "zanzibar".into(), realm: None };
-    let challenges = [value.as_bytes()].into_iter();
-    let uri = "sip:200@192.0.2.1";
-    let proof = super::super::super::digest::answer(challenges, &account, "REGISTER", uri, "c").expect("an answer");
+    let asked = Asked { method: b"REGISTER", uri: b"sip:200@192.0.2.1", body: b"" };
+    let proof = answers([value.as_bytes()].into_iter(), &account, asked, &[], "c").remove(0).value;
     let (via, cseq) = (format!("SIP/2.0/UDP 192.0.2.7;branch=z9hG4bKp{n}"), format!("{} REGISTER", n + 1));
     let mut all = vec![("Via", via.as_str()), ("CSeq", cseq.as_str()), ("To", "<sip:bob@example.com>")];
     all.push(("Authorization", &proof));
@@ -83,6 +82,7 @@ async fn a_register_requires_what_a_registrar_knows_and_an_invite_does_not() {
     assert!(register(&bench, 1, &[("Require", "gruu, outbound")]).starts_with("SIP/2.0 200"));
     let unknown = register(&bench, 3, &[("Require", "gruu, telepathy")]);
     assert!(unknown.starts_with("SIP/2.0 420") && unknown.contains("Unsupported: telepathy\r\n"), "{unknown}");
+    let bench = Bench::new(Manner::Answers, open());
     let invite = bench.ask("INVITE", &[("Require", "path"), ("Via", "SIP/2.0/UDP h;branch=z9hG4bKq")]);
     assert_eq!(Bench::codes(&invite).last(), Some(&420));
 }
@@ -112,6 +112,7 @@ fn call(bench: &Bench, contact: Contact) -> String {
         to: vec![Destination::Contact(contact)],
         caller: CallerId::default(),
         headers: AppHeaders::default(),
+        carried: Default::default(),
         max_forwards: MaxForwards::default(),
         offer: offer(1),
     };

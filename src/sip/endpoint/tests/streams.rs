@@ -207,6 +207,8 @@ async fn rfc_5626_5_3_a_contact_whose_connection_is_gone_is_not_reached_by_anoth
     let other = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let source = other.local_addr().expect("an address");
     let contact = Contact {
+        path: Vec::new(),
+        behind_nat: false,
         uri: SipUri(format!("sip:200@{source};transport=tcp")),
         source,
         transport: Transport::Tcp,
