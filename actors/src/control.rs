@@ -11,6 +11,7 @@ use crate::model::address::SipUri;
 use crate::model::cause::Cause;
 use crate::model::ids::{CallId, LineId, RoomId, SubscriberId, TrunkId, UserId};
 use crate::ports::media::MediaSnapshot;
+use crate::ports::sip::TrunkTarget;
 use crate::ports::store::SavedBinding;
 
 /// A future that a trait object can return.
@@ -97,6 +98,8 @@ pub struct TrunkView {
     pub expires_in_s: Option<u64>,
     /// Calls up now.
     pub calls: u32,
+    /// Its addresses, and how each stands.
+    pub targets: Vec<TrunkTarget>,
     /// Its lines, where it is a SIM gateway.
     pub lines: Vec<LineView>,
 }

@@ -44,7 +44,9 @@ impl Control for Ctx {
     fn trunks(&self) -> Vec<TrunkView> {
         let now = self.wall();
         let rows = self.ledger.trunks.rows();
-        let view = |row: &TrunkCheckpoint| TrunkView { lines: trunk::views(self, &row.trunk), ..row.view(now) };
+        let view = |row: &TrunkCheckpoint| {
+            row.view(self.ports.sip.trunk_targets(&row.trunk), trunk::views(self, &row.trunk), now)
+        };
         let mut trunks: Vec<_> = rows.iter().map(|(_, _, row)| view(row)).collect();
         trunks.sort_by(|a, b| a.trunk.cmp(&b.trunk));
         trunks

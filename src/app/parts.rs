@@ -7,14 +7,15 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::config::meant::{Abuse, Sessions};
-use crate::config::raw::{Digest, Prack};
+use crate::config::raw::{self, Digest, Prack};
 use crate::http::tokens::{ShortKey, TokenKey};
 use crate::http::{HttpConfig, HttpsConfig};
 use crate::media::{MediaConfig, OpusSettings};
 use crate::sip::nuisance::Budget;
 use crate::sip::sight::hep::HepConfig;
 use crate::sip::{
-    DigestAlgorithm, DigestOffer, ListenerConfig, Reliability, SessionPolicy, SipConfig, TlsPeer, TrunkConfig,
+    DigestAlgorithm, DigestOffer, ListenerConfig, Redirects, Reliability, SessionPolicy, SipConfig, TlsPeer,
+    TrunkConfig, TrunkTarget,
 };
 
 use super::certificates::Configs;
@@ -48,7 +49,7 @@ pub(super) fn sip(config: &Config, certificates: &Configs, began: (SystemTime, I
             .iter()
             .zip(&certificates.trunks)
             .map(|(trunk, tls)| TrunkConfig {
-                port: Some(trunk.port),
+                port: trunk.port,
                 transport: trunk.transport,
                 username: trunk.username.clone(),
                 auth_user: (!trunk.auth_user.is_empty()).then(|| trunk.auth_user.clone()),
@@ -69,6 +70,24 @@ pub(super) fn sip(config: &Config, certificates: &Configs, began: (SystemTime, I
                     Prack::Required => Reliability::Required,
                 },
                 session: Some(session_policy(trunk.sessions)),
+                asks: trunk.asks,
+                others: trunk
+                    .targets
+                    .iter()
+                    .map(|target| TrunkTarget {
+                        host: target.host.clone(),
+                        port: target.port,
+                        priority: target.priority,
+                        weight: target.weight,
+                    })
+                    .collect(),
+                outbound_proxy: trunk.outbound_proxy.clone(),
+                redirects: match trunk.redirects {
+                    raw::Redirects::Off => Redirects::Off,
+                    raw::Redirects::Trunk => Redirects::Trunk,
+                    raw::Redirects::Any => Redirects::Any,
+                },
+                prefix: trunk.prefix.clone(),
                 ..TrunkConfig::new(trunk.id.clone(), trunk.host.clone())
             })
             .collect(),
@@ -78,6 +97,10 @@ pub(super) fn sip(config: &Config, certificates: &Configs, began: (SystemTime, I
         algorithms: offers(&sip.digest),
         algorithms_by_user: sip.digest_by_user.iter().map(|(users, list)| (users.clone(), offers(list))).collect(),
         integrity: sip.digest_integrity,
+        allow: config.brain.rtc_to_sip.allow.clone(),
+        deny: config.brain.rtc_to_sip.deny.clone(),
+        failover_after: sip.failover_after,
+        name_servers: sip.name_servers.clone(),
         hep: config.hep.as_ref().map(|hep| HepConfig {
             collector: hep.collector.clone(),
             capture_id: hep.capture_id,

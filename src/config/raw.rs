@@ -173,6 +173,13 @@ pub struct Sip {
     pub session_expires_s: u64,
     /// Shortest session accepted, and asked for (Min-SE). Unit: seconds. Default: `90`. Why: RFC 4028 §5 allows no less.
     pub min_se_s: u64,
+    /// How long a target that says nothing is waited for where there is another to send to. Unit: seconds. Default: `4`. Why:
+    /// four tries of a datagram; RFC 3261's own 32 s are longer than a caller holds the line. One that is merely slow may ring
+    /// too, and is cancelled then.
+    pub failover_after_s: u64,
+    /// Name servers, as `["192.0.2.53:53"]`. Default: `[]`, those of the system. Why: a provider's names may be known inside its
+    /// own network only.
+    pub name_servers: Vec<SocketAddr>,
 }
 
 impl Default for Sip {
@@ -188,6 +195,8 @@ impl Default for Sip {
             allow_strangers: false,
             session_expires_s: 1800,
             min_se_s: 90,
+            failover_after_s: 4,
+            name_servers: Vec::new(),
         }
     }
 }
@@ -354,6 +363,32 @@ pub enum Encryption {
     Sdes,
     /// DTLS-SRTP with ICE.
     Dtls,
+}
+
+/// How a trunk is reached, as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrunkTransport {
+    /// As DNS says.
+    Auto,
+    /// Datagrams.
+    Udp,
+    /// Streams.
+    Tcp,
+    /// Streams inside TLS.
+    Tls,
+}
+
+/// Which redirections are followed, as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Redirects {
+    /// None.
+    Off,
+    /// To hosts of the trunk.
+    Trunk,
+    /// All.
+    Any,
 }
 
 /// A digest algorithm, as written.
@@ -593,6 +628,10 @@ pub struct RtcToSip {
     pub numbers: String,
     /// The trunk that other numbers leave by. Default: `""`, none. Why: no lines are bundled.
     pub pstn_trunk: String,
+    /// Trunks tried in this order where `pstn_trunk` cannot take a call: no answer at all, 500, 502, 503 or 504, no free line,
+    /// known to be down. Default: `[]`, none. Why: a call that one carrier cannot take another may; what the callee says (busy,
+    /// no such number) ends it.
+    pub pstn_fallback: Vec<String>,
     /// Prefixes that may be dialled through the trunk, as `["+4930"]`. Default: `[]`, nothing. Why: toll fraud; a stolen
     /// login must not call the whole world.
     pub allow: Vec<String>,
@@ -610,6 +649,7 @@ impl Default for RtcToSip {
             enabled: true,
             numbers: "10[01-99]".into(),
             pstn_trunk: String::new(),
+            pstn_fallback: Vec::new(),
             allow: Vec::new(),
             deny: ["+870", "+878", "+881", "+882", "+883", "+979", "+1900", "+1976"].map(Into::into).into(),
             accept_on: Accept::Answer,
@@ -651,6 +691,27 @@ pub struct Service {
     pub steps: BTreeMap<String, Step>,
 }
 
+/// `[[trunks.targets]]`.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrunkTarget {
+    /// Host name or address. Default: none, required. Why: nothing to call without.
+    pub host: String,
+    /// Port. Default: none, as for the trunk's own host. Why: the same.
+    pub port: Option<u16>,
+    /// Lower is tried first; the trunk's own `host` has 0. Default: `1`. Why: a further host is one to fall back to; with 0 it
+    /// shares the load.
+    pub priority: u16,
+    /// Its share among those of one priority; the trunk's own `host` has 100. Default: `100`. Why: RFC 2782, as for SRV records.
+    pub weight: u16,
+}
+
+impl Default for TrunkTarget {
+    fn default() -> Self {
+        Self { host: String::new(), port: None, priority: 1, weight: 100 }
+    }
+}
+
 /// `[[trunks]]`.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -663,10 +724,22 @@ pub struct Trunk {
     /// Host name or address of the provider; without one, all its lines register with us. Default: none, required. Why: nothing to
     /// call without.
     pub host: String,
-    /// Port of the provider. Default: none, 5060, or 5061 over `tls`. Why: RFC 3261 §19.1.2.
+    /// Port of the provider. Default: none, which is what DNS says (SRV records), else 5060, or 5061 over `tls`. Why: RFC 3263 §4.2;
+    /// a port that is named goes past the SRV records by which a provider spreads and moves its load.
     pub port: Option<u16>,
-    /// `"udp"`, `"tcp"` or `"tls"`. Default: `"udp"`. Why: what providers offer first.
-    pub transport: Transport,
+    /// `"udp"`, `"tcp"`, `"tls"`, or `"auto"`: UDP or TCP as DNS says (NAPTR, then SRV records), else UDP. Default: `"auto"`. Why:
+    /// RFC 3263 §4.1; the provider knows best. TLS is used where you ask for it, for then nothing else is.
+    pub transport: TrunkTransport,
+    /// Further hosts of the provider, each a `[[trunks.targets]]`. Default: `[]`, none. Why: where DNS does not name them; one
+    /// that does not answer is passed over.
+    pub targets: Vec<TrunkTarget>,
+    /// Proxy that every request goes through, as `"proxy.example.com:5070"` or a `sip:` URI; `""` is none. Default: `""`. Why:
+    /// some providers, and session border controllers of your own, stand before the host that is named (RFC 3261 §8.1.2).
+    pub outbound_proxy: String,
+    /// Which 3xx answers of the provider are followed: `"trunk"`, to hosts of its own; `"any"`, to any host; `"off"`, to none.
+    /// Never to a number outside `allow`. Default: `"trunk"`. Why: a provider moves numbers among its servers; where else a call
+    /// of yours goes is not for it to say.
+    pub redirects: Redirects,
     /// Over `tls`: authorities that may have issued the provider's certificate, or that certificate itself, PEM file. Default: `""`,
     /// those of the system. Why: providers buy from the authorities that browsers know; a gateway makes its own.
     pub tls_ca: String,
@@ -723,6 +796,9 @@ pub struct Trunk {
     pub max_calls: u32,
     /// Calls out that may begin; 0 is any. Unit: calls a minute. Default: `0`. Why: some providers close a line that dials too fast.
     pub calls_per_minute: u32,
+    /// Calls begun in a second, both directions; 0 has no limit of its own. Default: `0`. Why: a provider that limits them answers
+    /// more with 503, or blocks you.
+    pub max_cps: u32,
     /// How long a call out may ring. Unit: seconds. Default: `60`. Why: the field's habit.
     pub ring_timeout_s: u64,
     /// Whether provisional responses are acknowledged by PRACK (`100rel`, RFC 3262): `"off"` refuses who requires it,
@@ -780,7 +856,10 @@ impl Default for Trunk {
             profile: String::new(),
             host: String::new(),
             port: None,
-            transport: Transport::Udp,
+            transport: TrunkTransport::Auto,
+            targets: Vec::new(),
+            outbound_proxy: String::new(),
+            redirects: Redirects::Trunk,
             tls_ca: String::new(),
             tls_name: String::new(),
             tls_certificate: String::new(),
@@ -803,6 +882,7 @@ impl Default for Trunk {
             caller_id: "pass".into(),
             max_calls: 0,
             calls_per_minute: 0,
+            max_cps: 0,
             ring_timeout_s: 60,
             prack: Prack::Supported,
             session_expires_s: 1800,

@@ -63,6 +63,7 @@ fn sections() -> Vec<(&'static str, &'static str, Table)> {
         ("[modes.rtc_to_sip]", "RtcToSip", table::<raw::RtcToSip>()),
         ("[[services]]", "Service", table::<raw::Service>()),
         ("[[trunks]]", "Trunk", table::<raw::Trunk>()),
+        ("[[trunks.targets]]", "TrunkTarget", table::<raw::TrunkTarget>()),
         ("[[trunks.lines]]", "Line", table::<raw::Line>()),
     ]
 }

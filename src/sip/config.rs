@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tandem_actors::model::address::Transport;
 use tandem_actors::model::ids::{ListenerId, TrunkId};
@@ -39,8 +40,16 @@ pub struct SipConfig {
     pub integrity: bool,
     /// Value of User-Agent and Server.
     pub user_agent: String,
+    /// Prefixes that may be dialled through trunks: a redirection goes no further.
+    pub allow: Vec<String>,
+    /// Prefixes that may not, whatever `allow` says; `00` in a number counts as `+`.
+    pub deny: Vec<String>,
     /// Timers of RFC 3261.
     pub timers: Timers,
+    /// How long a target that says nothing is waited for where there is another.
+    pub failover_after: Duration,
+    /// Name servers; none: the system's.
+    pub name_servers: Vec<SocketAddr>,
     /// What one source may do outside dialogs.
     pub budget: Budget,
     /// Most dialogs at once; beyond, INVITE gets 503.
@@ -68,7 +77,11 @@ impl Default for SipConfig {
             algorithms_by_user: Vec::new(),
             integrity: false,
             user_agent: concat!("Tandem/", env!("CARGO_PKG_VERSION")).into(),
+            allow: Vec::new(),
+            deny: Vec::new(),
             timers: Timers::default(),
+            failover_after: Duration::from_secs(4),
+            name_servers: Vec::new(),
             budget: Budget::default(),
             max_dialogs: 10_000,
             max_cps: 0,
@@ -114,10 +127,10 @@ pub struct TrunkConfig {
     pub id: TrunkId,
     /// Where it is: an address or a name.
     pub host: String,
-    /// Its port; 5060 where none is set.
+    /// Its port; `None`: what DNS says, else the transport's own.
     pub port: Option<u16>,
-    /// How it is reached.
-    pub transport: Transport,
+    /// How it is reached; `None`: as DNS says, else UDP.
+    pub transport: Option<Transport>,
     /// User part of our AOR there.
     pub username: String,
     /// Digest user name, where it is not `username`.
@@ -140,6 +153,16 @@ pub struct TrunkConfig {
     pub reliable: Reliability,
     /// What is wanted of sessions with it, where that differs from [`SipConfig::session`].
     pub session: Option<SessionPolicy>,
+    /// Whether it is asked by OPTIONS whether a target that failed is back.
+    pub asks: bool,
+    /// Further hosts beside `host`, which has priority 0 and weight [`HOST_WEIGHT`].
+    pub others: Vec<TrunkTarget>,
+    /// The URI of the proxy that every request goes through.
+    pub outbound_proxy: Option<String>,
+    /// Which redirections of our calls are followed.
+    pub redirects: Redirects,
+    /// What stands before every number dialled out.
+    pub prefix: String,
 }
 
 /// Whether provisional responses are acknowledged (`100rel`).
@@ -154,14 +177,41 @@ pub enum Reliability {
     Required,
 }
 
+/// To which hosts a trunk may send our calls on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redirects {
+    /// To none.
+    Off,
+    /// To its own.
+    Trunk,
+    /// To any.
+    Any,
+}
+
+/// The weight of a trunk's own host.
+pub const HOST_WEIGHT: u16 = 100;
+
+/// A further host of a trunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrunkTarget {
+    /// An address or a name.
+    pub host: String,
+    /// Its port; `None`: what DNS says, else the transport's own.
+    pub port: Option<u16>,
+    /// Lowest first.
+    pub priority: u16,
+    /// Its share among those of one priority (RFC 2782).
+    pub weight: u16,
+}
+
 impl TrunkConfig {
-    /// A trunk with nothing but a name and a host, over UDP.
+    /// A trunk with nothing but a name and a host.
     pub fn new(id: TrunkId, host: impl Into<String>) -> Self {
         Self {
             id,
             host: host.into(),
             port: None,
-            transport: Transport::Udp,
+            transport: None,
             username: String::new(),
             auth_user: None,
             password: String::new(),
@@ -173,6 +223,11 @@ impl TrunkConfig {
             tls: None,
             reliable: Reliability::default(),
             session: None,
+            asks: true,
+            others: Vec::new(),
+            outbound_proxy: None,
+            redirects: Redirects::Trunk,
+            prefix: String::new(),
         }
     }
 }

@@ -6,6 +6,7 @@ use tandem_actors::model::ids::TrunkId;
 use tokio::time::Instant;
 
 use super::message::status;
+use super::resolve::cache::Heard;
 
 const MESSAGES: &str = "tandem_sip_messages_total";
 const DROPPED: &str = "tandem_sip_dropped_total";
@@ -23,6 +24,9 @@ const BLOCKS: &str = "tandem_sip_blocked_sources";
 const SHED: &str = "tandem_sip_shed_total";
 const LAG: &str = "tandem_sip_brain_lag_seconds";
 
+const FAILOVERS: &str = "tandem_sip_failovers_total";
+const QUESTIONS: &str = "tandem_dns_answers_total";
+const TARGET_UP: &str = "tandem_trunk_target_up";
 const GIVEN_UP: &str = "tandem_sip_requests_given_up_total";
 const TRYING: &str = "tandem_sip_invite_trying_seconds";
 const RINGING: &str = "tandem_sip_post_dial_delay_seconds";
@@ -45,6 +49,12 @@ pub fn describe() {
          (a trunk's challenge in a call, not from its address)"
     );
     describe_counter!(FENCED, "Orders not carried out, by reason: fenced, repeated, impossible");
+    describe_counter!(FAILOVERS, "Requests that went on to another target, by why: refused (503), silent, unreachable");
+    describe_counter!(QUESTIONS, "Outcomes of DNS questions: found, nothing, failed");
+    describe_gauge!(
+        TARGET_UP,
+        "Whether a trunk's target is not known to be down, by trunk and the target's place in its list"
+    );
     describe_counter!(GIVEN_UP, "Requests answered 500 since the brain crashed over them twice, by method");
     describe_histogram!(TRYING, Unit::Seconds, "From an INVITE to its 100, by direction of the INVITE");
     describe_histogram!(
@@ -166,6 +176,26 @@ pub(super) fn ignored(reason: &'static str) {
 /// The brain crashed twice over a request.
 pub(super) fn given_up(method: &'static str) {
     counter!(GIVEN_UP, "method" => method).increment(1);
+}
+
+/// A request went on to another target.
+pub(super) fn failover(why: &'static str) {
+    counter!(FAILOVERS, "why" => why).increment(1);
+}
+
+/// What came of a question.
+pub(super) fn resolved(heard: &Heard) {
+    let outcome = match heard {
+        Heard::Found(..) => "found",
+        Heard::Nothing(_) => "nothing",
+        Heard::Failed => "failed",
+    };
+    counter!(QUESTIONS, "outcome" => outcome).increment(1);
+}
+
+/// How a trunk's target stands.
+pub(super) fn target_up(trunk: &TrunkId, target: usize, up: bool) {
+    gauge!(TARGET_UP, "trunk" => trunk.to_string(), "target" => target.to_string()).set(f64::from(u8::from(up)));
 }
 
 /// Table sizes.

@@ -66,6 +66,8 @@ pub struct Wishes {
     pub trunks: String,
     /// Whether strangers may call.
     pub strangers: bool,
+    /// Text of the configuration and what is put in its place, once each.
+    pub replace: Vec<(String, String)>,
 }
 
 /// A running switch.
@@ -440,7 +442,12 @@ fn prepare(wishes: &Wishes) -> (TempDir, Ports, u16, PathBuf) {
     let config = folder.path().join("tandem.toml");
     let all = ports.rtp();
     let rtp = (all.start, wishes.rtp_ports.map_or(all.end, |few| all.start + few) - 1);
-    std::fs::write(&config, toml(ports, rtp, pstn_port, wishes)).expect("a configuration");
+    let mut text = toml(ports, rtp, pstn_port, wishes);
+    for (old, new) in &wishes.replace {
+        assert!(text.contains(old), "{old} is not in:\n{text}");
+        text = text.replacen(old, new, 1);
+    }
+    std::fs::write(&config, text).expect("a configuration");
     (folder, ports, pstn_port, config)
 }
 

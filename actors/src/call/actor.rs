@@ -206,7 +206,7 @@ impl State {
                 if let Some(ended) = self.call.past.iter().find(|past| past.leg == leg) {
                     let kind = if ended.kind == "sip" { "sip" } else { "rtc" };
                     metrics::leg_ended(kind, ended.answered_after.is_some());
-                    release::line_of(&ctx, &self.call, ended);
+                    release::line_of(&ctx, ended);
                 }
                 release::forget_leg(&ctx, leg);
             }
@@ -235,6 +235,7 @@ impl State {
                 let _ = ctx.directory.invitations.post(&invitation, InvitationMsg::ByCall(outcome));
             }
             CallEffect::StartFlow(service) => return self.start_flow(me, &service).await,
+            CallEffect::GiveLineBack(trunk) => crate::trunk::release(&ctx, &trunk, id),
             CallEffect::TellFlow(told) => {
                 let msg = match told {
                     ToFlow::Played(token) => FlowMsg::Played(token),

@@ -13,7 +13,7 @@ use crate::model::ids::{InvitationId, SubscriberId, TrunkId};
 use crate::model::media::Codec;
 use crate::model::settings::CallerIdPolicy;
 use crate::model::srtp::MediaEncryption;
-use crate::ports::sip::Destination;
+use crate::ports::sip::{Destination, TrunkTarget};
 use crate::registrar::contacts;
 use crate::trunk;
 
@@ -31,16 +31,21 @@ pub fn dial(ctx: &Ctx, call: &CallCheckpoint, target: &Target) -> Result<Dialled
         }),
         Target::Subscriber(subscriber) => phone(ctx, call, subscriber, None),
         Target::Instance { subscriber, instance } => phone(ctx, call, subscriber, Some(instance)),
-        Target::Trunk { trunk: id, number } => {
+        Target::Trunk { trunk: id, number, then } => {
             let Some(settings) = ctx.settings.trunks.get(id) else {
                 return Err(Cause::not_found(format!("there is no trunk \"{id}\"")));
             };
-            if ctx.ledger.trunks.read(id, |row| row.hopeful()) == Some(false) {
+            // With another trunk at hand, one whose every target has just failed is not tried.
+            let more = !then.is_empty();
+            let down = |targets: Vec<TrunkTarget>| !targets.is_empty() && targets.iter().all(|target| !target.up);
+            if ctx.ledger.trunks.read(id, |row| row.hopeful()) == Some(false)
+                || (more && down(ctx.ports.sip.trunk_targets(id)))
+            {
                 return Err(Cause::new(503, Some(38), Blame::Upstream, "the trunk does not answer"));
             }
             toll::spend(ctx, call, id)?;
-            if !trunk::admit(ctx, id, call.call) {
-                return Err(Cause::new(503, Some(34), Blame::Client, "every line of the trunk is in use (max_calls)"));
+            if let Err(full) = trunk::admit(ctx, id, call.call) {
+                return Err(Cause::new(503, Some(34), Blame::Client, full.to_string()));
             }
             let caller = match &settings.caller_id {
                 CallerIdPolicy::Pass => call.from.clone(),
@@ -48,10 +53,12 @@ pub fn dial(ctx: &Ctx, call: &CallCheckpoint, target: &Target) -> Result<Dialled
             };
             let codecs = trunk_codecs(ctx, id);
             let party = Party::new(By::SipOut, number.clone());
-            let mut to = vec![Destination::Trunk { trunk: id.clone(), number: number.clone() }];
+            let mut to = vec![Destination::Trunk { trunk: id.clone(), number: number.clone(), more }];
             if !settings.lines.lines.is_empty() {
-                let Some((_, line)) = trunk::line_out(ctx, id, call.call, party.leg, number) else {
-                    trunk::release(ctx, id, call.call);
+                let Some((_, line)) = trunk::line_out(ctx, id, call.call, party.leg, number, more) else {
+                    if !call.lines.contains(id) {
+                        trunk::release(ctx, id, call.call);
+                    }
                     let why = "every line of the trunk is in use, resting or away";
                     return Err(Cause::new(503, Some(34), Blame::Client, why));
                 };

@@ -47,10 +47,9 @@ pub fn incoming(ctx: &Ctx, mut invite: IncomingInvite) -> NewCall {
         goal = goal.and(Err(Cause::not_acceptable(error.to_string())));
     }
     if let SipOrigin::Trunk(trunk) = &invite.origin {
-        if trunk::admit(ctx, trunk, call) {
-            new.lines.push(trunk.clone());
-        } else {
-            goal = Err(Cause::unavailable("every line of the trunk is in use (max_calls)"));
+        match trunk::admit(ctx, trunk, call) {
+            Ok(()) => new.lines.push(trunk.clone()),
+            Err(full) => goal = Err(Cause::unavailable(full.to_string())),
         }
     }
     new.from = shown(invite.asserted.as_ref().unwrap_or(&invite.from));

@@ -46,14 +46,15 @@ pub fn forget_leg(ctx: &Ctx, leg: LegId) {
 }
 
 /// A leg ended: the line that it went out by is free, though the call may go on without it.
-pub fn line_of(ctx: &Ctx, call: &CallCheckpoint, ended: &CdrLeg) {
+pub fn line_of(ctx: &Ctx, ended: &CdrLeg) {
     let outcome = match (ended.answered_after, ended.cause.as_ref().map(|cause| cause.status)) {
         (Some(_), _) => LineOutcome::Answered,
         (None, Some(408 | 480 | 500..=599)) => LineOutcome::Failed,
         (None, _) => LineOutcome::Fair,
     };
-    for trunk in &call.lines {
-        trunk::leg_over(ctx, trunk, ended.leg, outcome);
+    // By who has it leased, not by the call's trunks: one that was left for the next is none of them any more.
+    if let Some(trunk) = trunk::leased(ctx, ended.leg) {
+        trunk::leg_over(ctx, &trunk, ended.leg, outcome);
     }
 }
 

@@ -242,9 +242,11 @@ fn pstn_checked(settings: &Settings, number: &str) -> Result<Target, Cause> {
 }
 
 fn pstn(settings: &Settings, number: &str) -> Result<Target, Cause> {
-    let trunk = settings.rtc_to_sip.pstn_trunk.as_ref().and_then(|id| settings.trunks.get(id));
-    match trunk {
-        Some(trunk) => Ok(Target::Trunk { trunk: trunk.id.clone(), number: format!("{}{number}", trunk.prefix) }),
+    let rules = &settings.rtc_to_sip;
+    let trunks = rules.pstn_trunk.iter().chain(&rules.pstn_fallback).filter_map(|id| settings.trunks.get(id));
+    let mut lines = trunks.map(|trunk| (trunk.id.clone(), format!("{}{number}", trunk.prefix)));
+    match lines.next() {
+        Some((trunk, number)) => Ok(Target::Trunk { trunk, number, then: lines.collect() }),
         None => Err(Cause::not_found("no trunk is configured for phone numbers (rtc_to_sip.pstn_trunk)")),
     }
 }
@@ -313,6 +315,7 @@ mod tests {
                     caller_id: CallerIdPolicy::Pass,
                     max_calls: None,
                     calls_per_minute: None,
+                    max_cps: None,
                     ring_timeout: Duration::from_secs(60),
                     lines: Lines::default(),
                 },
@@ -392,7 +395,7 @@ mod tests {
 
     #[test]
     fn only_a_subscriber_dials_out_and_only_what_is_allowed() {
-        let out = Target::Trunk { trunk: acme(), number: "9+8613800000000".into() };
+        let out = Target::Trunk { trunk: acme(), number: "9+8613800000000".into(), then: Vec::new() };
         assert_eq!(sip(&settings(), &subscriber(), "+8613800000000", None), Ok(out.clone()));
         assert_eq!(sip(&settings(), &SipOrigin::Anonymous, "+8613800000000", None), Err(403));
         let mut strict = settings();
@@ -418,6 +421,18 @@ mod tests {
         }
         assert_eq!(sip(&open, &subscriber(), "+8613800000000", None).map(|_| ()), Ok(()));
         assert_eq!(sip(&open, &subscriber(), "0881", None).map(|_| ()), Ok(()), "a number of the neighbourhood");
+    }
+
+    #[test]
+    fn further_trunks_stand_by_each_with_its_own_prefix() {
+        let mut settings = settings();
+        let other = TrunkId::new("other").expect("an id");
+        let trunk = settings.trunks.get(&acme()).expect("a trunk").clone();
+        settings.trunks.insert(other.clone(), Trunk { id: other.clone(), prefix: "00".into(), ..trunk });
+        settings.rtc_to_sip.pstn_fallback = vec![other.clone()];
+        let then = vec![(other, "00+8613800000000".to_owned())];
+        let out = Target::Trunk { trunk: acme(), number: "9+8613800000000".into(), then };
+        assert_eq!(app(&settings, "+8613800000000", true, None), Ok(out));
     }
 
     #[test]

@@ -222,8 +222,8 @@ pub(super) fn newcomer(
         return None;
     }
     if let SipOrigin::Trunk(trunk) = &invite.origin {
-        if !trunk::admit(ctx, trunk, call.call) {
-            refuse(ctx, dialog, Cause::unavailable("every line of the trunk is in use (max_calls)"));
+        if let Err(full) = trunk::admit(ctx, trunk, call.call) {
+            refuse(ctx, dialog, Cause::unavailable(full.to_string()));
             return None;
         }
         call.lines.push(trunk.clone());

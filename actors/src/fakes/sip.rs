@@ -14,7 +14,7 @@ use crate::model::media::{Codec, Direction};
 use crate::model::negotiate::{AudioAnswer, AudioOffer, Capabilities, Security};
 use crate::ports::sip::{
     DialogEvent, DialogPhase, DialogSnapshot, IncomingInvite, MediaAddress, MediaToward, OutgoingInvite, Referral,
-    RegisterAnswer, RegisterRequest, Replaced, SipCommand, SipEvent, SipPort,
+    RegisterAnswer, RegisterRequest, Replaced, SipCommand, SipEvent, SipPort, TrunkTarget,
 };
 use crate::ports::{Deliveries, Fenced};
 
@@ -544,6 +544,12 @@ impl SipPort for FakeSip {
         for record in core.dialogs.values_mut() {
             record.snapshot.referral.take_if(|referral| referral.request == request);
         }
+    }
+
+    fn trunk_targets(&self, _: &TrunkId) -> Vec<TrunkTarget> {
+        let up = !self.trunks_fail.load(Ordering::Relaxed);
+        let address = SocketAddr::from(([192, 0, 2, 7], 5060));
+        vec![TrunkTarget { address, transport: Transport::Udp, up }]
     }
 
     fn media_address(&self, _: MediaToward) -> MediaAddress {

@@ -112,7 +112,7 @@ impl TryFrom<String> for DialTarget {
             Some(("subscriber", id)) => Target::Subscriber(SubscriberId::new(id).map_err(bad)?),
             Some(("trunk", rest)) => {
                 let (trunk, number) = rest.split_once(':').ok_or("write trunk:NAME:NUMBER")?;
-                Target::Trunk { trunk: TrunkId::new(trunk).map_err(bad)?, number: number.into() }
+                Target::Trunk { trunk: TrunkId::new(trunk).map_err(bad)?, number: number.into(), then: Vec::new() }
             }
             Some(("sip" | "sips", _)) => Target::Uri(SipUri(text)),
             _ => return Err("write user:ID, subscriber:ID, trunk:NAME:NUMBER, or a sip: URI".into()),
@@ -128,7 +128,7 @@ impl From<DialTarget> for String {
             Target::Subscriber(id) => format!("subscriber:{id}"),
             // A script cannot name one: it is a Request-URI's.
             Target::Instance { subscriber, .. } => format!("subscriber:{subscriber}"),
-            Target::Trunk { trunk, number } => format!("trunk:{trunk}:{number}"),
+            Target::Trunk { trunk, number, .. } => format!("trunk:{trunk}:{number}"),
             Target::Uri(uri) => uri.0,
             Target::Service(id) => format!("service:{id}"),
             Target::Room(id) => format!("room:{id}"),

@@ -158,6 +158,9 @@ pub enum Target {
         trunk: TrunkId,
         /// The number as the trunk wants it, prefix included.
         number: String,
+        /// Trunks to try in turn where that one cannot take the call, each with the number as it wants it.
+        #[serde(default)]
+        then: Vec<(TrunkId, String)>,
     },
     /// Any SIP target, sent there directly.
     Uri(SipUri),

@@ -125,6 +125,8 @@ pub struct RtcToSip {
     pub numbers: NumberRules,
     /// The trunk that `Pstn: true` and PSTN numbers leave by.
     pub pstn_trunk: Option<TrunkId>,
+    /// Trunks tried in turn where that one cannot take a call.
+    pub pstn_fallback: Vec<TrunkId>,
     /// Prefixes that may be dialled through the trunk (toll fraud: nothing else is). `+86` allows `+8613…`.
     pub allow: Vec<String>,
     /// Prefixes that may not, whatever `allow` says; `00` in a number counts as `+`.
@@ -191,6 +193,8 @@ pub struct Trunk {
     pub max_calls: Option<u32>,
     /// Calls out that may begin a minute; `None`: any.
     pub calls_per_minute: Option<u32>,
+    /// Calls begun a second, both directions; `None`: no limit of its own.
+    pub max_cps: Option<u32>,
     /// How long a call out may ring.
     pub ring_timeout: Duration,
     /// The lines of a SIM gateway; none where the trunk is of another kind.

@@ -46,6 +46,8 @@ pub trait SipPort: Send + Sync + 'static {
     /// How far a transfer asked for by REFER has come: 180, or the final status. The core tells the peer by NOTIFY, each
     /// thing once and nothing after the final status, so it may be said again.
     fn refer_outcome(&self, request: u64, status: u16);
+    /// A trunk's targets as its names lead to them now, in an order that stays, and how each stands.
+    fn trunk_targets(&self, trunk: &TrunkId) -> Vec<TrunkTarget>;
     /// The address to advertise in SDP towards a peer: `external_ip` unless the peer is in `local_net`; and the local
     /// address to bind media to, which serves every peer that is asked for.
     fn media_address(&self, toward: MediaToward) -> MediaAddress;
@@ -64,6 +66,17 @@ pub trait SipPort: Send + Sync + 'static {
     /// # Errors
     /// Plain words why it cannot be opened, with the address and what to do; it is tried again at the next asking.
     fn keep_listening(&self, listener: &ListenerId) -> Result<bool, String>;
+}
+
+/// One address of a trunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrunkTarget {
+    /// Where.
+    pub address: SocketAddr,
+    /// Over what.
+    pub transport: Transport,
+    /// Whether it is not known to be down, and has not asked for rest.
+    pub up: bool,
 }
 
 /// Whom an advertised address is for.
@@ -115,6 +128,8 @@ pub enum Destination {
         trunk: TrunkId,
         /// Request-URI user.
         number: String,
+        /// Another trunk is tried next: one that says nothing at all is not waited for as long as where it is the last.
+        more: bool,
     },
     /// Any URI, resolved by RFC 3263 as far as the core does.
     Uri(SipUri),

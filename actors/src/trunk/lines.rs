@@ -1,5 +1,6 @@
-//! What a call takes of a trunk: a place among its `max_calls`, and a line where it has lines of its own ([`super::board`]). Kept
-//! in the ledger by call id: a call that ended without giving back what it had is found out at the next look, so nothing leaks.
+//! What a call takes of a trunk: a place among its `max_calls`, its turn by `max_cps`, and a line where it has lines of its own
+//! ([`super::board`]). Kept in the ledger by call id: a call that ended without giving back what it had is found out at the next
+//! look, so nothing leaks.
 
 use super::board::{Lease, LineOutcome, Wanted};
 use crate::ctx::Ctx;
@@ -9,24 +10,53 @@ use crate::model::settings::{Line, LineReach};
 use crate::ports::sip::{Destination, IncomingInvite};
 use crate::registrar::contacts;
 
-/// Takes a place for a call; `false` when all are in use, or there is no such trunk. Asking again for a call that has one is
-/// the same place.
-pub fn admit(ctx: &Ctx, trunk: &TrunkId, call: CallId) -> bool {
-    let limit = ctx.settings.trunks.get(trunk).and_then(|settings| settings.max_calls);
+/// Why a trunk takes no call more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// There is no such trunk.
+    #[error("there is no such trunk")]
+    Unknown,
+    /// `max_calls`.
+    #[error("every place of the trunk is in use (max_calls)")]
+    Places,
+    /// `max_cps`.
+    #[error("the trunk's calls begin faster than it takes them (max_cps)")]
+    Rate,
+}
+
+/// Takes a place for a call. Asking again for a call that has one is the same place.
+///
+/// # Errors
+/// [`Full`].
+pub fn admit(ctx: &Ctx, trunk: &TrunkId, call: CallId) -> Result<(), Full> {
+    let settings = ctx.settings.trunks.get(trunk);
+    let (limit, rate) = settings.map_or((None, None), |settings| (settings.max_calls, settings.max_cps));
+    let now = ctx.wall();
     let admitted = ctx.ledger.trunks.update(trunk, |row| {
+        if row.calls.contains(&call) {
+            return Ok(());
+        }
         let full = |calls: usize| limit.is_some_and(|limit| calls >= limit as usize);
-        if !row.calls.contains(&call) && full(row.calls.len()) {
+        if full(row.calls.len()) {
             row.calls.retain(|other| ctx.ledger.calls.contains(other));
             if full(row.calls.len()) {
-                return false;
+                return Err(Full::Places);
             }
         }
+        if rate.is_some_and(|rate| !row.rate.take(rate, now)) {
+            return Err(Full::Rate);
+        }
         row.calls.insert(call);
-        true
+        Ok(())
     });
-    let admitted = admitted.unwrap_or(false);
-    if !admitted {
-        metrics::counter!("tandem_trunk_calls_refused_total", "trunk" => trunk.to_string()).increment(1);
+    let admitted = admitted.unwrap_or(Err(Full::Unknown));
+    let why = match admitted {
+        Ok(()) | Err(Full::Unknown) => None,
+        Err(Full::Places) => Some("max_calls"),
+        Err(Full::Rate) => Some("max_cps"),
+    };
+    if let Some(limit) = why {
+        refused(trunk, limit);
     }
     show(ctx, trunk);
     admitted
@@ -48,12 +78,19 @@ pub fn leased(ctx: &Ctx, leg: LegId) -> Option<TrunkId> {
 }
 
 /// Where a call out of a trunk with lines goes, and by which: one that is free, rested and reachable is leased to the call.
-/// `None`: there is none.
-pub fn line_out(ctx: &Ctx, trunk: &TrunkId, call: CallId, leg: LegId, number: &str) -> Option<(LineId, Destination)> {
+/// `None`: there is none. `more`: another trunk is tried next.
+pub fn line_out(
+    ctx: &Ctx,
+    trunk: &TrunkId,
+    call: CallId,
+    leg: LegId,
+    number: &str,
+    more: bool,
+) -> Option<(LineId, Destination)> {
     let plan = &ctx.settings.trunks.get(trunk)?.lines;
     // Looked up before the row is held: a table is locked by parts.
     let reached: Vec<(&Line, Option<Destination>)> =
-        plan.lines.iter().map(|line| (line, destination(ctx, trunk, line, number))).collect();
+        plan.lines.iter().map(|line| (line, destination(ctx, trunk, line, number, more))).collect();
     let to = |id: &LineId| reached.iter().find(|(line, _)| line.id == *id).and_then(|(_, to)| to.clone());
     let now = ctx.wall();
     let claimed = ctx.ledger.trunks.update(trunk, |row| {
@@ -61,7 +98,7 @@ pub fn line_out(ctx: &Ctx, trunk: &TrunkId, call: CallId, leg: LegId, number: &s
     });
     let line = claimed.flatten();
     if line.is_none() {
-        metrics::counter!("tandem_trunk_calls_refused_total", "trunk" => trunk.to_string()).increment(1);
+        refused(trunk, "lines");
     }
     show(ctx, trunk);
     let line = line?;
@@ -70,10 +107,10 @@ pub fn line_out(ctx: &Ctx, trunk: &TrunkId, call: CallId, leg: LegId, number: &s
     Some((line, to))
 }
 
-fn destination(ctx: &Ctx, trunk: &TrunkId, line: &Line, number: &str) -> Option<Destination> {
+fn destination(ctx: &Ctx, trunk: &TrunkId, line: &Line, number: &str, more: bool) -> Option<Destination> {
     match &line.reach {
         LineReach::Prefix(prefix) => {
-            Some(Destination::Trunk { trunk: trunk.clone(), number: format!("{prefix}{number}") })
+            Some(Destination::Trunk { trunk: trunk.clone(), number: format!("{prefix}{number}"), more })
         }
         LineReach::Subscriber(subscriber) => {
             let mut contact = contacts(ctx, subscriber, None).into_iter().next()?;
@@ -143,6 +180,10 @@ pub fn release(ctx: &Ctx, trunk: &TrunkId, call: CallId) {
 pub(super) fn sweep(ctx: &Ctx, trunk: &TrunkId) {
     ctx.ledger.trunks.update(trunk, |row| row.calls.retain(|call| ctx.ledger.calls.contains(call)));
     show(ctx, trunk);
+}
+
+fn refused(trunk: &TrunkId, limit: &'static str) {
+    metrics::counter!("tandem_trunk_calls_refused_total", "trunk" => trunk.to_string(), "limit" => limit).increment(1);
 }
 
 fn show(ctx: &Ctx, trunk: &TrunkId) {

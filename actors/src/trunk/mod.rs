@@ -5,6 +5,7 @@ mod actor;
 pub mod board;
 pub mod health;
 mod lines;
+mod rate;
 pub mod registration;
 mod supervisor;
 
@@ -12,7 +13,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 pub use actor::Trunk;
-pub use lines::{admit, hand_over, leased, leg_over, line_in, line_out, release, take_line};
+pub use lines::{Full, admit, hand_over, leased, leg_over, line_in, line_out, release, take_line};
 pub use supervisor::{TrunkSupervisor, TrunkSupervisorMsg};
 
 use serde::{Deserialize, Serialize};
@@ -21,9 +22,11 @@ use crate::control::{LineView, TrunkView};
 use crate::ctx::Ctx;
 use crate::model::ids::{CallId, Epoch, TrunkId};
 use crate::model::settings::{Line, LineReach};
+use crate::ports::sip::TrunkTarget;
 use crate::registrar::contacts;
 use board::Board;
 use health::Health;
+pub use rate::Rate;
 use registration::Registration;
 
 /// What a trunk hears.
@@ -51,7 +54,7 @@ pub enum TrunkMsg {
     Poke,
 }
 
-/// What survives a trunk's actor. `calls` has other writers: see [`admit`].
+/// What survives a trunk's actor. `calls`, `rate` and `board` have other writers: see [`admit`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrunkCheckpoint {
     /// Which trunk.
@@ -62,6 +65,8 @@ pub struct TrunkCheckpoint {
     pub health: Health,
     /// Calls up on it, both directions.
     pub calls: BTreeSet<CallId>,
+    /// How fast they begin.
+    pub rate: Rate,
     /// Its lines, where it has some.
     pub board: Board,
 }
@@ -100,7 +105,7 @@ pub fn views(ctx: &Ctx, trunk: &TrunkId) -> Vec<LineView> {
 
 impl TrunkCheckpoint {
     /// As the API shows it.
-    pub fn view(&self, now: SystemTime) -> TrunkView {
+    pub fn view(&self, targets: Vec<TrunkTarget>, lines: Vec<LineView>, now: SystemTime) -> TrunkView {
         let left = self.registration.until().map(|until| until.duration_since(now).unwrap_or_default());
         TrunkView {
             trunk: self.trunk.clone(),
@@ -109,7 +114,8 @@ impl TrunkCheckpoint {
             alive: self.health.alive(),
             expires_in_s: left.map(|left| left.as_secs()),
             calls: u32::try_from(self.calls.len()).unwrap_or(u32::MAX),
-            lines: Vec::new(),
+            targets,
+            lines,
         }
     }
 
@@ -127,7 +133,11 @@ pub fn describe() {
     describe_gauge!("tandem_trunk_alive", "Whether the trunk answered the last OPTIONS, by trunk");
     describe_histogram!("tandem_trunk_options_seconds", Unit::Seconds, "Round trip of OPTIONS, by trunk");
     describe_gauge!("tandem_trunk_calls", "Calls up on the trunk, by trunk");
-    describe_counter!("tandem_trunk_calls_refused_total", "Calls refused because all lines were in use, by trunk");
+    describe_counter!(
+        "tandem_trunk_calls_refused_total",
+        "Calls refused by the trunk's max_calls or max_cps, or for want of a free line, by trunk and limit (max_calls, \
+         max_cps, lines)"
+    );
     describe_gauge!(
         "tandem_trunk_lines",
         "Lines of a SIM gateway, by trunk and state (free, busy, resting, unreachable)"

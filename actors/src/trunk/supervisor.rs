@@ -60,6 +60,7 @@ impl Supervise for TrunkSupervisor {
                 health: Health::new(trunk.options_interval, now),
                 calls: Default::default(),
                 board: Default::default(),
+                rate: Default::default(),
             };
             keeper.ctx.ledger.trunks.insert(trunk.id.clone(), first);
         }

@@ -161,7 +161,7 @@ async fn concurrent_claims_never_meet_on_a_line() {
                 let mut got = 0;
                 for n in 0..500 {
                     let (call, leg) = (CallId(thread * 1000 + n), LegId(thread * 1000 + n));
-                    let Some((line, _)) = trunk::line_out(ctx, acme, call, leg, "123") else { continue };
+                    let Some((line, _)) = trunk::line_out(ctx, acme, call, leg, "123", false) else { continue };
                     let taken = &taken[usize::from(line.as_str() == "sim2")];
                     assert!(!taken.swap(true, Ordering::SeqCst), "{line} is another call's");
                     std::thread::yield_now();

@@ -115,6 +115,7 @@ fn settings() -> Settings {
                 caller_id: CallerIdPolicy::Fixed("+8621".into()),
                 max_calls: Some(1),
                 calls_per_minute: None,
+                max_cps: None,
                 ring_timeout: Duration::from_secs(30),
                 lines: Lines::default(),
             },

@@ -28,6 +28,7 @@ fn settings(register: bool) -> Settings {
         caller_id: CallerIdPolicy::Pass,
         max_calls: Some(2),
         calls_per_minute: None,
+        max_cps: None,
         ring_timeout: S(60),
         lines: Lines::default(),
     };
@@ -101,15 +102,27 @@ async fn draining_takes_the_registration_back() {
 async fn a_line_is_a_calls_own_and_that_of_a_call_that_is_gone_is_found_out() {
     let world = World::start(settings(false)).await;
     world.until("it is there", |world| view(world).is_some()).await;
-    assert!(trunk::admit(world.ctx(), &acme(), CallId(1)));
-    assert!(trunk::admit(world.ctx(), &acme(), CallId(1)), "the same line");
+    assert_eq!(trunk::admit(world.ctx(), &acme(), CallId(1)), Ok(()));
+    assert_eq!(trunk::admit(world.ctx(), &acme(), CallId(1)), Ok(()), "the same line");
     assert_eq!(view(&world).map(|view| view.calls), Some(1));
     trunk::release(world.ctx(), &acme(), CallId(1));
     trunk::release(world.ctx(), &acme(), CallId(1));
     assert_eq!(view(&world).map(|view| view.calls), Some(0));
     // Neither call exists: their lines are given back when a third asks.
-    assert!(trunk::admit(world.ctx(), &acme(), CallId(2)) && trunk::admit(world.ctx(), &acme(), CallId(3)));
-    assert!(trunk::admit(world.ctx(), &acme(), CallId(4)));
+    assert_eq!([2, 3].map(|call| trunk::admit(world.ctx(), &acme(), CallId(call))), [Ok(()); 2]);
+    assert_eq!(trunk::admit(world.ctx(), &acme(), CallId(4)), Ok(()));
     assert_eq!(view(&world).map(|view| view.calls), Some(1));
-    assert!(!trunk::admit(world.ctx(), &TrunkId::new("other").expect("an id"), CallId(5)));
+    let other = TrunkId::new("other").expect("an id");
+    assert_eq!(trunk::admit(world.ctx(), &other, CallId(5)), Err(trunk::Full::Unknown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_begin_no_faster_than_max_cps_and_a_call_that_has_a_line_costs_nothing() {
+    let mut settings = settings(false);
+    settings.trunks.values_mut().for_each(|trunk| (trunk.max_calls, trunk.max_cps) = (None, Some(2)));
+    let world = World::start(settings).await;
+    let admit = |call| trunk::admit(world.ctx(), &acme(), CallId(call));
+    assert_eq!([1, 1, 2, 2, 3].map(admit), [Ok(()), Ok(()), Ok(()), Ok(()), Err(trunk::Full::Rate)]);
+    world.pass(S(1)).await;
+    assert_eq!([3, 4, 5].map(admit), [Ok(()), Ok(()), Err(trunk::Full::Rate)]);
 }

@@ -83,6 +83,10 @@ pub struct Sip {
     pub allow_strangers: bool,
     /// How long sessions with others than trunks last.
     pub sessions: Sessions,
+    /// How long a silent target is waited for where there is another.
+    pub failover_after: Duration,
+    /// Name servers; none: the system's.
+    pub name_servers: Vec<SocketAddr>,
 }
 
 /// Against scanners, floods and guessed passwords.
@@ -122,10 +126,10 @@ pub struct TrunkAccess {
     pub id: TrunkId,
     /// Host name or address.
     pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// UDP, TCP or TLS.
-    pub transport: Transport,
+    /// Its port; `None`: as DNS says.
+    pub port: Option<u16>,
+    /// How it is reached; `None`: as DNS says.
+    pub transport: Option<Transport>,
     /// Over TLS.
     pub tls: Option<TrunkTls>,
     /// User part of our address there; may be empty.
@@ -144,6 +148,16 @@ pub struct TrunkAccess {
     pub listener: Option<ListenerId>,
     /// Where its calls may come from, beside what `host` resolves to.
     pub allowed_addresses: Vec<Net>,
+    /// Whether it may be asked by OPTIONS.
+    pub asks: bool,
+    /// Further hosts.
+    pub targets: Vec<raw::TrunkTarget>,
+    /// The URI of the proxy before it.
+    pub outbound_proxy: Option<String>,
+    /// Which redirections are followed.
+    pub redirects: raw::Redirects,
+    /// What stands before every number dialled out.
+    pub prefix: String,
     /// Whether provisional responses are acknowledged.
     pub prack: Prack,
     /// How long sessions with it last.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tandem_actors::model::address::Transport;
 use tandem_actors::model::ids::{ListenerId, TrunkId};
@@ -104,7 +105,9 @@ fn keys_stay_secret(check: &mut Checker<'_>, raw: &Raw) {
         check.warn("sip.media_encryption", what, remedy);
     }
     for (n, trunk) in raw.trunks.iter().enumerate() {
-        if has_keys(trunk.media_encryption.unwrap_or(raw.sip.media_encryption)) && !trunk.transport.is_secure() {
+        if has_keys(trunk.media_encryption.unwrap_or(raw.sip.media_encryption))
+            && trunk.transport != raw::TrunkTransport::Tls
+        {
             let key = if trunk.media_encryption.is_some() { "media_encryption" } else { "transport" };
             check.warn(format!("trunks[{n}].{key}"), format!("its SIP is not encrypted: {what}"), remedy);
         }
@@ -188,6 +191,7 @@ pub(super) fn sip(check: &mut Checker<'_>, raw: &Raw, local_net: &[Net], folder:
         check.wrong("sip.digest", "it is empty", "name at least one of \"md5\", \"sha256\", \"sha512-256\"");
     }
     check.no_repeat("sip.digest", raw.sip.digest.iter());
+    check.seconds("sip.failover_after_s", raw.sip.failover_after_s, 1);
     let mut digest_by_user = Vec::new();
     for (numbers, list) in &raw.sip.digest_by_user {
         let key = format!("sip.digest_by_user.{numbers}");
@@ -210,6 +214,8 @@ pub(super) fn sip(check: &mut Checker<'_>, raw: &Raw, local_net: &[Net], folder:
         abuse: abuse(check, &raw.sip.abuse),
         allow_strangers: raw.sip.allow_strangers,
         sessions: sessions(check, "sip.", raw.sip.session_expires_s, raw.sip.min_se_s),
+        failover_after: Duration::from_secs(raw.sip.failover_after_s),
+        name_servers: raw.sip.name_servers.clone(),
     }
 }
 
@@ -239,6 +245,31 @@ fn abuse(check: &mut Checker<'_>, raw: &raw::Abuse) -> Abuse {
 fn is_host(text: &str) -> bool {
     let named = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c));
     named || text.parse::<IpAddr>().is_ok()
+}
+
+/// The URI of an outbound proxy; a bare host is a loose router (RFC 3261 §19.1.1: `lr`), a URI is taken as it is.
+fn proxy_uri(written: &str) -> Option<String> {
+    match written.split_once(':') {
+        _ if written.is_empty() => None,
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("sip") || scheme.eq_ignore_ascii_case("sips") => {
+            Some(written.to_owned())
+        }
+        Some(_) | None => Some(format!("sip:{written};lr")),
+    }
+}
+
+/// Whether a SIP URI without a user is `HOST` or `HOST:PORT` before its parameters.
+fn names_a_host(uri: &str) -> bool {
+    let Some((_, rest)) = uri.split_once(':') else { return false };
+    let host_port = rest.split(';').next().unwrap_or_default();
+    match host_port.rsplit_once(':') {
+        _ if host_port.starts_with('[') => {
+            let inner = host_port.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+            host_port.parse::<SocketAddr>().is_ok() || inner.is_some_and(|ip| ip.parse::<IpAddr>().is_ok())
+        }
+        Some((host, port)) => is_host(host) && port.parse::<u16>().is_ok_and(|port| port != 0),
+        None => is_host(host_port),
+    }
 }
 
 fn access(check: &mut Checker<'_>, n: usize, trunk: &raw::Trunk, raw: &Raw, folder: &Path) -> Option<TrunkAccess> {
@@ -274,6 +305,17 @@ fn access(check: &mut Checker<'_>, n: usize, trunk: &raw::Trunk, raw: &Raw, fold
     if trunk.port == Some(0) {
         check.wrong(key("port"), "no provider listens on port 0", "write its port, or leave the key out");
     }
+    for (at, target) in trunk.targets.iter().enumerate() {
+        if !is_host(&target.host) {
+            let what = format!("\"{}\" is no host name or address", target.host);
+            check.wrong(key(&format!("targets[{at}].host")), what, "write a host; its port goes into \"port\"");
+        }
+    }
+    let outbound_proxy = proxy_uri(&trunk.outbound_proxy);
+    if outbound_proxy.as_deref().is_some_and(|uri| !names_a_host(uri)) {
+        let what = format!("\"{}\" is no host and no SIP URI", trunk.outbound_proxy);
+        check.wrong(key("outbound_proxy"), what, "write HOST, HOST:PORT, or sip:HOST:PORT;transport=tcp;lr");
+    }
     let tls = trunk_tls(check, n, trunk, folder);
     if !trunk.listener.is_empty() && !raw.sip.listeners.iter().any(|listener| listener.name == trunk.listener) {
         let remedy = match nearest(&trunk.listener, raw.sip.listeners.iter().map(|listener| listener.name.as_str())) {
@@ -286,8 +328,13 @@ fn access(check: &mut Checker<'_>, n: usize, trunk: &raw::Trunk, raw: &Raw, fold
     Some(TrunkAccess {
         id: id?,
         host: trunk.host.clone(),
-        port: trunk.port.unwrap_or(trunk.transport.default_port()),
-        transport: trunk.transport,
+        port: trunk.port,
+        transport: match trunk.transport {
+            raw::TrunkTransport::Auto => None,
+            raw::TrunkTransport::Udp => Some(Transport::Udp),
+            raw::TrunkTransport::Tcp => Some(Transport::Tcp),
+            raw::TrunkTransport::Tls => Some(Transport::Tls),
+        },
         tls,
         username: trunk.username.clone(),
         auth_user: if trunk.auth_user.is_empty() { trunk.username.clone() } else { trunk.auth_user.clone() },
@@ -299,23 +346,24 @@ fn access(check: &mut Checker<'_>, n: usize, trunk: &raw::Trunk, raw: &Raw, fold
         allowed_addresses,
         prack: trunk.prack,
         sessions: sessions(check, &key(""), trunk.session_expires_s, trunk.min_se_s),
+        asks: trunk.options_interval_s != 0,
+        targets: trunk.targets.clone(),
+        outbound_proxy,
+        redirects: trunk.redirects,
+        prefix: trunk.prefix.clone(),
     })
 }
 
 /// What a trunk's TLS is checked by; that it has a transport which we can call by.
 fn trunk_tls(check: &mut Checker<'_>, n: usize, trunk: &raw::Trunk, folder: &Path) -> Option<TrunkTls> {
     let key = |name: &str| format!("trunks[{n}].{name}");
-    if trunk.transport.is_websocket() {
-        let what = format!("no provider is called by \"{}\"", trunk.transport.label());
-        check.wrong(key("transport"), what, "write \"udp\", \"tcp\" or \"tls\"");
-    }
     let files = [
         ("tls_ca", &trunk.tls_ca),
         ("tls_name", &trunk.tls_name),
         ("tls_certificate", &trunk.tls_certificate),
         ("tls_private_key", &trunk.tls_private_key),
     ];
-    if trunk.transport != Transport::Tls {
+    if trunk.transport != raw::TrunkTransport::Tls {
         for (name, _) in files.iter().filter(|(_, text)| !text.is_empty()) {
             check.wrong(key(name), "the trunk's transport is not \"tls\"", "remove it, or write transport = \"tls\"");
         }

@@ -186,6 +186,7 @@ pub(super) fn trunks(
             },
             max_calls: (trunk.max_calls != 0).then_some(trunk.max_calls),
             calls_per_minute: (trunk.calls_per_minute != 0).then_some(trunk.calls_per_minute),
+            max_cps: (trunk.max_cps != 0).then_some(trunk.max_cps),
             ring_timeout: Duration::from_secs(trunk.ring_timeout_s),
             lines: lines::lines(check, n, raw, trunk),
         };
@@ -199,6 +200,18 @@ pub(super) fn trunks(
     if !written.pstn_trunk.is_empty() {
         known_trunk(check, "modes.rtc_to_sip.pstn_trunk", &written.pstn_trunk, raw);
     }
+    let mut fallback = Vec::new();
+    for (n, name) in written.pstn_fallback.iter().enumerate() {
+        let key = format!("modes.rtc_to_sip.pstn_fallback[{n}]");
+        known_trunk(check, &key, name, raw);
+        let Ok(id) = TrunkId::new(name) else { continue };
+        if *name == written.pstn_trunk || fallback.contains(&id) {
+            check.wrong(key, format!("\"{name}\" is tried already"), "take it out");
+        } else if written.pstn_trunk.is_empty() {
+            check.wrong(key, "there is no pstn_trunk to fall back from", "name the first one in pstn_trunk");
+        }
+        fallback.push(id);
+    }
     for (list, prefixes) in [("allow", &written.allow), ("deny", &written.deny)] {
         for (n, prefix) in prefixes.iter().enumerate() {
             if prefix.is_empty() || !prefix.trim_start_matches('+').bytes().all(|b| b.is_ascii_digit()) {
@@ -210,6 +223,7 @@ pub(super) fn trunks(
     let rtc_to_sip = RtcToSip {
         numbers,
         pstn_trunk: TrunkId::new(&written.pstn_trunk).ok(),
+        pstn_fallback: fallback,
         allow: written.allow.clone(),
         deny: written.deny.clone(),
         accept_on: written.accept_on.into(),

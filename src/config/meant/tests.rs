@@ -185,7 +185,7 @@ allow = ["+49"]
 "#,
     );
     let access = &config.sip.trunks[0];
-    assert_eq!((access.auth_user.as_str(), access.port), ("4930123", 5060));
+    assert_eq!((access.auth_user.as_str(), access.port), ("4930123", None));
     assert_eq!(access.listener, ListenerId::new("main").ok());
     assert!(!format!("{config:?}").contains("s3cret"));
     let trunk = config.brain.trunks.get("acme").expect("the trunk");

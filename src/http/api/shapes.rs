@@ -8,6 +8,7 @@ use tandem_actors::control::{
 };
 use tandem_actors::model::cause::{Blame, Cause};
 use tandem_actors::ports::media::MediaSnapshot;
+use tandem_actors::ports::sip::TrunkTarget;
 use tandem_actors::ports::store::{Cdr, CdrLeg, SavedBinding};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -155,6 +156,8 @@ pub(crate) struct Trunk {
     expires_in_s: Option<u64>,
     /// Calls up now.
     calls: u32,
+    /// Its addresses as DNS and the configuration name them now.
+    targets: Vec<TrunkTargetShape>,
     /// Its lines, where it is a SIM gateway.
     lines: Vec<Line>,
 }
@@ -186,6 +189,17 @@ impl From<LineView> for Line {
         let call = call.map(|call| call.to_string());
         Self { id: line.to_string(), number, state, call, failures, attempts, answered, rests_for_s }
     }
+}
+
+/// One address of a trunk.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TrunkTargetShape {
+    /// Address and port.
+    address: String,
+    /// `udp`, `tcp`, `tls`.
+    transport: String,
+    /// Whether it is not known to be down: one that is, is tried last.
+    up: bool,
 }
 
 /// Several of something.
@@ -394,9 +408,17 @@ impl From<SavedBinding> for Registration {
 
 impl From<TrunkView> for Trunk {
     fn from(view: TrunkView) -> Self {
-        let TrunkView { trunk, registration, last_status, alive, expires_in_s, calls, lines } = view;
+        let TrunkView { trunk, registration, last_status, alive, expires_in_s, calls, targets, lines } = view;
+        let targets = targets.into_iter().map(Into::into).collect();
         let lines = lines.into_iter().map(Into::into).collect();
-        Self { id: trunk.to_string(), registration, last_status, alive, expires_in_s, calls, lines }
+        Self { id: trunk.to_string(), registration, last_status, alive, expires_in_s, calls, targets, lines }
+    }
+}
+
+impl From<TrunkTarget> for TrunkTargetShape {
+    fn from(target: TrunkTarget) -> Self {
+        let TrunkTarget { address, transport, up } = target;
+        Self { address: address.to_string(), transport: transport.label().into(), up }
     }
 }
 

@@ -121,21 +121,9 @@ impl Record {
         self.refresh(response);
     }
 
-    /// Request-URI and Route values of our next request. A first route without `lr` is a strict router: it becomes the
-    /// Request-URI and the target the last route (RFC 3261 §12.2.1.1).
+    /// Request-URI and Route values of our next request.
     pub fn path(&self) -> (String, Vec<String>) {
-        let strict = self.routes.first().and_then(|first| {
-            let value = NameAddr::parse(first.as_bytes())?;
-            value.uri.parameter("lr").is_none().then(|| value.uri_string())
-        });
-        match strict {
-            None => (self.target.clone(), self.routes.clone()),
-            Some(router) => {
-                let mut routes: Vec<String> = self.routes.iter().skip(1).cloned().collect();
-                routes.push(format!("<{}>", self.target));
-                (router, routes)
-            }
-        }
+        path(&self.target, &self.routes)
     }
 
     /// The URI whose host our next request is sent to.
@@ -150,6 +138,23 @@ impl Record {
 /// Whether a URI asks for TLS on every hop (RFC 3261 §19.1).
 pub fn is_sips(uri: &str) -> bool {
     uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"))
+}
+
+/// Request-URI and Route values of a request to a target by these routes. A first route without `lr` is a strict router: it
+/// becomes the Request-URI and the target the last route (RFC 3261 §12.2.1.1, and §8.1.1.1 for a pre-loaded route).
+pub fn path(target: &str, routes: &[String]) -> (String, Vec<String>) {
+    let strict = routes.first().and_then(|first| {
+        let value = NameAddr::parse(first.as_bytes())?;
+        value.uri.parameter("lr").is_none().then(|| value.uri_string())
+    });
+    match strict {
+        None => (target.to_owned(), routes.to_vec()),
+        Some(router) => {
+            let mut routes: Vec<String> = routes.iter().skip(1).cloned().collect();
+            routes.push(format!("<{target}>"));
+            (router, routes)
+        }
+    }
 }
 
 /// The tag of a From or To value; empty where there is none.

@@ -193,8 +193,7 @@ impl Core {
         let mut draft = Self::dialog_draft(record, rsip::Method::PRack, None);
         draft.headers = vec![(HeaderName::RAck, format!("{rseq} {cseq} INVITE"))];
         let record = record.clone();
-        let flow = self.dialog_flow(&record);
-        self.begin(draft, flow, Owner::Prack { dialog: id, fork: at, tag: tag.to_owned() }, false, now);
+        self.begin_in_dialog(draft, &record, Owner::Prack { dialog: id, fork: at, tag: tag.to_owned() }, now);
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::super::dialog::Record;
 use super::super::dialog::accepted::{Accepted, Due as AckDue};
 use super::super::dialog::session_timer::SessionTimer;
-use super::super::message::uri::host_ip;
+use super::super::resolve::Place;
 use super::inbound::Incoming;
 use super::outbound::Outgoing;
 use super::reoffers::Offers;
@@ -277,20 +277,26 @@ impl Core {
         if flow.transport.is_websocket() {
             return flow;
         }
-        let Some((host, port, transport)) = hop_of(&record.next_hop()) else { return flow };
-        let Some(ip) = host_ip(host.as_bytes()) else { return flow };
+        let Some(place) = Place::of_uri(&record.next_hop()) else { return flow };
+        let Some(ip) = place.ip() else { return flow };
+        let transport = place.transport.unwrap_or(if place.secure { Transport::Tls } else { Transport::Udp });
+        let port = place.port.unwrap_or(transport.default_port());
         let seen = flow.remote.ip().to_canonical();
-        let behind_nat =
-            ip != seen && ((is_private(ip) && !is_private(seen)) || ip.is_loopback() || ip.is_unspecified());
         let there = !flow.is_callers() || self.open.contains(&flow.connection());
         let reuse = flow.reliable() && there && ip == seen && (transport == flow.transport || record.routes.is_empty());
         let listens =
             self.listeners.get(flow.listener).is_some_and(|listener| listener.transports.contains(&transport));
-        if behind_nat || reuse || !listens {
+        if Self::behind_nat(ip, flow) || reuse || !listens {
             flow
         } else {
             self.reopened(Flow { transport, remote: SocketAddr::new(ip, port), ..flow })
         }
+    }
+
+    /// Whether an address that a peer names is not the one it is reached at: a private one behind a public one.
+    pub(super) fn behind_nat(ip: IpAddr, flow: Flow) -> bool {
+        let seen = flow.remote.ip().to_canonical();
+        ip != seen && ((is_private(ip) && !is_private(seen)) || ip.is_loopback() || ip.is_unspecified())
     }
 
     /// A request within a dialog.
@@ -351,10 +357,9 @@ impl Core {
 
     /// Sends BYE for any record: a fork that lost has no entry.
     pub(super) fn bye_for(&mut self, record: &mut Record, trunk: Option<usize>, cause: &Cause, now: Instant) {
-        let flow = self.dialog_flow(record);
         let mut draft = Self::dialog_draft(record, rsip::Method::Bye, None);
         draft.headers.extend(reason_value(cause.q850).map(|reason| (HeaderName::Reason, reason)));
-        self.begin(draft, flow, Owner::Bye { trunk }, false, now);
+        self.begin_in_dialog(draft, record, Owner::Bye { trunk }, now);
     }
 
     /// Ends whatever there is: BYE at once, or after the ACK where our 2xx still waits for it.

@@ -125,33 +125,36 @@ impl Core {
     }
 
     /// Sends a challenged request again with credentials: next CSeq, same Call-ID (RFC 3261 §8.1.3.5). Only a trunk is
-    /// answered, and inside a dialog only at an address of its own: a BYE that is challenged by whoever a Contact named would
-    /// otherwise give him a digest of our password to try words on.
+    /// answered, and for a call only at an address of its own: a BYE that is challenged by whoever a Contact named, or an INVITE
+    /// by whoever it was redirected to, would otherwise give him a digest of our password to try words on.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn prove(
         &mut self,
         draft: &Draft,
         owner: &Owner,
         flow: Flow,
+        trail: Trail,
         response: &Message,
         status: u16,
         now: Instant,
     ) -> bool {
-        let (trunk, dialog) = match owner {
-            Owner::Fork { dialog, fork } => (self.fork_trunk(*dialog, *fork), false),
-            Owner::Reinvite { dialog } | Owner::Info { dialog } | Owner::Refresh { dialog } => {
-                (self.dialog_trunk(*dialog), true)
-            }
-            Owner::Prack { dialog, fork, .. } => (self.fork_trunk(*dialog, *fork), true),
-            Owner::Bye { trunk } => (*trunk, true),
-            Owner::Notify { refer } => (self.notify_trunk(*refer), true),
-            Owner::Register { trunk, .. } | Owner::Options { trunk, .. } => (Some(*trunk), false),
-            Owner::KeepAlive { .. } | Owner::Nobody => (None, false),
+        let known = match owner {
+            // Asked of a target, by its name or its address.
+            Owner::Register { .. } | Owner::Options { .. } => true,
+            Owner::Fork { .. } | Owner::Reinvite { .. } | Owner::Info { .. } | Owner::Refresh { .. } => false,
+            Owner::Notify { .. }
+            | Owner::Prack { .. }
+            | Owner::Bye { .. }
+            | Owner::KeepAlive { .. }
+            | Owner::Probe
+            | Owner::Abandoned { .. }
+            | Owner::Nobody => false,
         };
-        let Some(trunk) = trunk.and_then(|at| self.trunks.get(at)) else { return false };
+        let Some(trunk) = self.trunk_of(owner).and_then(|at| self.trunks.get(at)) else { return false };
         let id = &trunk.config.id;
-        if dialog && !self.is_of_trunk(&trunk.config, flow.remote.ip()) {
+        if !known && !self.is_of_trunk(trunk, flow.remote.ip()) {
             metrics::auth("withheld");
-            tracing::warn!(trunk = %id, from = %flow.remote.ip(), "a challenge inside a call is not answered: the address \
+            tracing::warn!(trunk = %id, from = %flow.remote.ip(), "a challenge of a call is not answered: the address \
                 is none of the trunk's; if it is, add it to the trunk's allowed_addresses");
             return false;
         }
@@ -196,10 +199,12 @@ impl Core {
             | Owner::Bye { .. }
             | Owner::Options { .. }
             | Owner::KeepAlive { .. }
+            | Owner::Probe
+            | Owner::Abandoned { .. }
             | Owner::Nobody => draft.cseq + 1,
         };
         let draft = draft.with_credentials(credentials, made, cseq);
-        self.begin(draft, flow, owner.clone(), again, now);
+        self.begin_toward(draft, flow, trail, owner.clone(), again, now);
         true
     }
 }
@@ -207,7 +212,7 @@ impl Core {
 /// Most realms one request proves itself to: the trunk's own, and proxies on the way.
 const MOST_REALMS: usize = 4;
 
-fn account(config: &TrunkConfig) -> Option<Account> {
+fn account(config: &super::super::config::TrunkConfig) -> Option<Account> {
     (!config.password.is_empty()).then(|| Account {
         user: config.auth_user.clone().unwrap_or_else(|| config.username.clone()),
         password: config.password.clone(),
@@ -216,6 +221,13 @@ fn account(config: &TrunkConfig) -> Option<Account> {
 }
 
 impl Draft {
+    /// The same request without credentials: what was proved to one target says nothing to another.
+    pub fn unproved(&self) -> Draft {
+        let mut draft = self.clone();
+        draft.headers.retain(|(name, _)| !matches!(name, HeaderName::Authorization | HeaderName::ProxyAuthorization));
+        draft
+    }
+
     /// The challenges that its credentials of this kind answer.
     fn answers(&self, name: HeaderName) -> Vec<Answer> {
         let read = |value: &String| {

@@ -273,8 +273,7 @@ impl Core {
         let record = established.record.clone();
         draft.content_type = "application/dtmf-relay";
         draft.body = format!("Signal={}\r\nDuration=160\r\n", digit.char());
-        let flow = self.dialog_flow(&record);
-        self.begin(draft, flow, Owner::Info { dialog: id }, false, now);
+        self.begin_in_dialog(draft, &record, Owner::Info { dialog: id }, now);
     }
 
     pub(super) fn info_heard(&mut self, id: DialogId, status: u16, now: Instant) {

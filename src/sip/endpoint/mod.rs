@@ -12,9 +12,12 @@
 //! ```
 
 mod amend;
+mod dispatch;
 mod draft;
 mod early;
 mod established;
+mod failover;
+mod health;
 mod identity;
 mod in_dialog;
 mod inbound;
@@ -25,6 +28,7 @@ mod port;
 mod provisional;
 mod reason;
 mod receive;
+mod redirect;
 mod refer;
 mod registrar;
 mod reoffers;
@@ -46,24 +50,27 @@ use tandem_actors::model::ids::{CallId, DialogId, Epoch, ListenerId, TrunkId};
 use tandem_actors::ports::sip::SipEvent;
 use tokio::time::Instant;
 
+use self::dispatch::{NextHop, Unsent};
 use self::draft::Draft;
 use self::established::Dialog;
+use self::failover::Trail;
+use self::health::Targets;
 use self::identity::Proved;
 use self::reason::{q850_of, reason_value};
 use self::refer::Subscription;
 use self::registrar::HeldRegister;
 use self::trunk::TrunkState;
-use super::config::{SipConfig, TrunkConfig};
+use super::config::SipConfig;
 use super::dialog::{Names, is_sips};
 use super::digest::{Account, Credentials, Guard};
-use super::message::uri::Uri;
 use super::message::view::{self, Via};
 use super::message::write::{Writer, response_to};
 use super::message::{HeaderName, Kind, Message, Method, status, trim};
 use super::metrics;
 use super::nuisance::Gate;
 use super::overload::Overload;
-use super::resolve;
+use super::resolve::Question;
+use super::resolve::cache::Cache;
 use super::transaction::client_invite::ClientInvite;
 use super::transaction::client_other::ClientOther;
 use super::transaction::server_invite::ServerInvite;
@@ -96,9 +103,7 @@ enum Effect {
         octets: Bytes,
     },
     Event(Box<SipEvent>),
-    Resolve {
-        host: String,
-    },
+    Resolve(Question),
     /// The dialogs of these Call-IDs are legs of a call: for sight.
     Belong {
         call: CallId,
@@ -135,6 +140,8 @@ struct Client {
     /// Whether no more challenges are answered: a realm is told the password once, and once more when it calls our nonce
     /// stale.
     proved: bool,
+    /// Where else it may go.
+    trail: Trail,
     watch: metrics::Watch,
 }
 
@@ -158,9 +165,13 @@ enum Owner {
     /// A keep-alive that somebody waits for.
     KeepAlive { id: u64 },
     /// A question whether a trunk lives.
-    Options { trunk: usize, epoch: Epoch, began: Instant },
+    Options { trunk: usize, number: u64, began: Instant },
     /// A NOTIFY about a transfer.
     Notify { refer: u64 },
+    /// A question whether a target that failed is back.
+    Probe,
+    /// An INVITE whose target was left for another: whoever answers it is told that nobody wants it any more.
+    Abandoned { trunk: Option<usize>, cancelled: bool, ended: Vec<String> },
     /// Nobody: CANCEL.
     Nobody,
 }
@@ -198,7 +209,7 @@ enum Due {
     Dialog(DialogId),
     Register(u64),
     Refer(u64),
-    TrunkHosts,
+    Trunks,
 }
 
 /// One listener as it is bound.
@@ -209,24 +220,6 @@ struct Listener {
     local: SocketAddr,
     external_ip: Option<IpAddr>,
     local_nets: Vec<Net>,
-}
-
-/// A request that waits for its host's address.
-#[derive(Debug)]
-struct Unsent {
-    draft: Draft,
-    port: u16,
-    party: Party,
-    listener: Option<ListenerId>,
-    transport: Transport,
-    owner: Owner,
-}
-
-/// Where a request goes.
-#[derive(Debug, Clone)]
-enum NextHop {
-    Flow(Flow),
-    Host { host: String, port: u16, transport: Transport, party: Party, listener: Option<ListenerId> },
 }
 
 /// The tables. See the module's doc.
@@ -251,8 +244,11 @@ struct Core {
     /// Transfers whose senders are told of them, by request.
     refers: HashMap<u64, Subscription>,
     timers: BTreeMap<(Instant, u64), Due>,
-    unsent: HashMap<String, Vec<Unsent>>,
-    hosts: HashMap<String, (Vec<IpAddr>, Instant)>,
+    /// Requests that wait for answers about names, and the questions that are out.
+    unsent: Vec<Unsent>,
+    asking: HashSet<Question>,
+    dns: Cache,
+    targets: Targets,
     sources: SourceAddresses,
     /// Hosts of `sips:` URIs.
     names_of_peers: std::sync::Arc<NamesOfPeers>,
@@ -289,8 +285,10 @@ impl Core {
             registers: HashMap::new(),
             refers: HashMap::new(),
             timers: BTreeMap::new(),
-            unsent: HashMap::new(),
-            hosts: HashMap::new(),
+            unsent: Vec::new(),
+            asking: HashSet::new(),
+            dns: Cache::default(),
+            targets: Targets::default(),
             sources: SourceAddresses::default(),
             names_of_peers: std::sync::Arc::default(),
             open: HashSet::new(),
@@ -299,8 +297,12 @@ impl Core {
             effects: Vec::new(),
             serial: 0,
         };
-        if core.trunks.iter().any(TrunkState::is_named) {
-            core.arm(now, Due::TrunkHosts);
+        for at in 0..core.trunks.len() {
+            // Names are asked for by the first look after the trunks.
+            let _ = core.trunk_targets_known(at, now);
+        }
+        if !core.trunks.is_empty() {
+            core.arm(now, Due::Trunks);
         }
         core
     }
@@ -367,7 +369,7 @@ impl Core {
                 Due::Dialog(id) => self.dialog_tick(id, now),
                 Due::Register(request) => self.register_overdue(request, now),
                 Due::Refer(request) => self.refer_overdue(request, now),
-                Due::TrunkHosts => self.look_up_trunks(now),
+                Due::Trunks => self.look_after_trunks(now),
             }
         }
     }
@@ -414,25 +416,23 @@ impl Core {
     }
 
     /// The trunk that a source belongs to: by a configured network, whatever the port; by the address and (over UDP) the
-    /// port of its host, so that phones on the same machine are not taken for it.
+    /// port of one of its targets, so that phones on the same machine are not taken for it.
     fn trunk_at(&self, flow: Flow) -> Option<usize> {
         let source = flow.remote.ip().to_canonical();
+        let is = |target: &Flow| {
+            target.remote.ip().to_canonical() == source
+                && (flow.reliable() || flow.remote.port() == target.remote.port())
+        };
         self.trunks.iter().position(|trunk| {
-            let config = &trunk.config;
-            let port = flow.reliable() || flow.remote.port() == config.port.unwrap_or(5060);
-            config.allowed_addresses.iter().any(|net| net.contains(source)) || (port && self.is_host(config, source))
+            trunk.config.allowed_addresses.iter().any(|net| net.contains(source)) || trunk.targets.iter().any(is)
         })
     }
 
     /// Whether an address is one of a trunk's own, whatever the port.
-    fn is_of_trunk(&self, config: &TrunkConfig, source: IpAddr) -> bool {
+    fn is_of_trunk(&self, trunk: &TrunkState, source: IpAddr) -> bool {
         let source = source.to_canonical();
-        config.allowed_addresses.iter().any(|net| net.contains(source)) || self.is_host(config, source)
-    }
-
-    fn is_host(&self, config: &TrunkConfig, source: IpAddr) -> bool {
-        super::message::uri::host_ip(config.host.as_bytes()) == Some(source)
-            || self.hosts.get(&config.host).is_some_and(|(addresses, _)| addresses.contains(&source))
+        trunk.config.allowed_addresses.iter().any(|net| net.contains(source))
+            || trunk.targets.iter().any(|target| target.remote.ip().to_canonical() == source)
     }
 
     /// A way to the same peer that we may open: whose certificate it must have over TLS is that of the trunk which is there.
@@ -457,24 +457,6 @@ fn new_tag() -> String {
 /// A Call-ID of ours. It names no host: an address inside it would leak through NAT.
 fn new_call_id() -> String {
     format!("{:032x}", rand::random::<u128>())
-}
-
-/// The host, port and transport a URI names (RFC 3263 §4.1, §4.2 without NAPTR and SRV). `sips` means TLS whatever the transport
-/// (RFC 3261 §19.1.2), and `transport=tls`, though no RFC has it any more, is how everybody says the same of one hop.
-fn hop_of(uri: &str) -> Option<(String, u16, Transport)> {
-    let uri = Uri::parse(uri.as_bytes()).filter(Uri::is_sip)?;
-    let secure = uri.scheme.eq_ignore_ascii_case(b"sips");
-    let named = uri.parameter("transport").unwrap_or(b"udp").to_ascii_lowercase();
-    let transport = match (named.as_slice(), secure) {
-        (b"ws", false) => Transport::Ws,
-        (b"ws" | b"wss", _) => Transport::Wss,
-        (b"tls", _) | (_, true) => Transport::Tls,
-        (b"tcp", false) => Transport::Tcp,
-        (_, false) => Transport::Udp,
-    };
-    let host = uri.parameter("maddr").unwrap_or(uri.host);
-    let host = String::from_utf8_lossy(host).into_owned();
-    Some((host, uri.port.unwrap_or(transport.default_port()), transport))
 }
 
 /// The transport of a Via (RFC 3261 §20.42, RFC 7118 §5.2).

@@ -13,10 +13,13 @@ use super::super::dialog::{Record, reliable, tag_of};
 use super::super::message::uri::escape_user;
 use super::super::message::view::NameAddr;
 use super::super::message::write::quoted;
+use super::super::resolve::Place;
+use super::dispatch::Places;
 use super::early::Branch;
 use super::established::{Established, Side};
 use super::inbound::{app_header_lines, app_headers};
 use super::offer::{allows_update, description_of};
+use super::redirect::Redirection;
 use super::*;
 
 /// An INVITE of ours.
@@ -39,6 +42,8 @@ pub(super) struct Fork {
     pub draft: Draft,
     pub local_tag: String,
     pub trunk: Option<usize>,
+    /// Another trunk is tried if this one says nothing.
+    more: bool,
     sent: Option<(ClientKey, Flow)>,
     heard: bool,
     pub cancel: Cancel,
@@ -53,6 +58,7 @@ pub(super) struct Fork {
     pub min_se: Option<u32>,
     /// To tags whose 2xx was acknowledged, with the ACK.
     acks: Vec<(String, Flow, Bytes)>,
+    pub redirection: Redirection,
     pub done: bool,
 }
 
@@ -141,6 +147,7 @@ impl Core {
                 draft,
                 local_tag,
                 trunk,
+                more: matches!(destination, Destination::Trunk { more: true, .. }),
                 sent: None,
                 heard: false,
                 cancel: Cancel::No,
@@ -150,6 +157,7 @@ impl Core {
                 amended: 0,
                 min_se: None,
                 acks: Vec::new(),
+                redirection: Redirection::default(),
                 done: false,
             });
         }
@@ -175,14 +183,15 @@ impl Core {
         invite: &OutgoingInvite,
         destination: &Destination,
     ) -> Option<(Draft, Option<usize>, NextHop)> {
-        let (uri, to, trunk, hop) = match destination {
+        let (uri, routes, to, trunk, hop) = match destination {
             Destination::Contact(contact) => {
                 let listener = self.listener_for(Some(&contact.listener), contact.transport, contact.source.ip())?;
                 // RFC 3327 §5.2: through the proxies that it registered through, by their own names.
-                let hop = match contact.path.first().and_then(|first| hop_of(&route_uri(first)?)) {
-                    Some((host, port, transport)) => {
-                        let listener = (transport == contact.transport).then(|| contact.listener.clone());
-                        NextHop::Host { host, port, transport, party: Party::Anyone, listener }
+                let hop = match contact.path.first().and_then(|first| Place::of_uri(&route_uri(first)?)) {
+                    Some(place) => {
+                        let same = place.transport.unwrap_or(Transport::Udp) == contact.transport;
+                        let listener = same.then(|| contact.listener.clone());
+                        NextHop::Places(Places { listener, ..Places::one(place) })
                     }
                     // RFC 5626 §5.3: a binding made over a connection is reached by it and by no other.
                     None if contact.transport.is_stream() => {
@@ -190,18 +199,18 @@ impl Core {
                     }
                     None => NextHop::Flow(Flow::udp(listener, contact.source)),
                 };
-                (contact.uri.0.clone(), format!("<{}>", contact.uri.0), None, hop)
+                (contact.uri.0.clone(), contact.path.clone(), format!("<{}>", contact.uri.0), None, hop)
             }
-            Destination::Trunk { trunk, number } => {
+            Destination::Trunk { trunk, number, more: _ } => {
                 let at = self.trunk_named(trunk)?;
                 let state = self.trunks.get(at)?;
                 let to = format!("<sip:{}@{}>", escape_user(number), state.domain());
-                (state.uri(number), to, Some(at), state.hop())
+                let (uri, routes) = state.through(&state.uri(number));
+                (uri, routes, to, Some(at), state.hop())
             }
             Destination::Uri(uri) => {
-                let (host, port, transport) = hop_of(&uri.0)?;
-                let hop = NextHop::Host { host, port, transport, party: Party::Anyone, listener: None };
-                (uri.0.clone(), format!("<{}>", uri.0), None, hop)
+                let hop = NextHop::Places(Places::one(Place::of_uri(&uri.0)?));
+                (uri.0.clone(), Vec::new(), format!("<{}>", uri.0), None, hop)
             }
         };
         let caller = &invite.caller;
@@ -234,10 +243,7 @@ impl Core {
         let draft = Draft {
             method: rsip::Method::Invite,
             uri,
-            routes: match destination {
-                Destination::Contact(contact) => contact.path.clone(),
-                Destination::Trunk { .. } | Destination::Uri(_) => Vec::new(),
-            },
+            routes,
             from: format!("{display}{identity};tag={}", new_tag()),
             to,
             call_id: new_call_id(),
@@ -264,6 +270,8 @@ impl Core {
             fork.sent = Some((key, flow));
             fork.heard = false;
             fork.timer_c = None;
+            // What another target said in a provisional response is not this one's answer.
+            fork.branches.clear();
         }
     }
 
@@ -284,6 +292,14 @@ impl Core {
         match self.dialogs.get(&id) {
             Some(Dialog { side: Side::Uac(outgoing), .. }) => outgoing.forks.get(fork)?.trunk,
             Some(_) | None => None,
+        }
+    }
+
+    /// Whether a fork that says nothing is left for another trunk.
+    pub(super) fn fork_has_more(&self, id: DialogId, fork: usize) -> bool {
+        match self.dialogs.get(&id) {
+            Some(Dialog { side: Side::Uac(outgoing), .. }) => outgoing.forks.get(fork).is_some_and(|fork| fork.more),
+            Some(_) | None => false,
         }
     }
 
@@ -311,6 +327,7 @@ impl Core {
         match (status, response, flow) {
             (100..=199, Some(response), _) => self.fork_rings(id, at, draft, flow, status, response, now),
             (200..=299, Some(response), Some(flow)) => self.fork_answered(id, at, draft, flow, response, now),
+            (300..=302, Some(response), _) if self.redirected(id, at, response) && self.follow(id, at, draft, now) => {}
             (_, response, _) => self.fork_failed(id, at, draft, flow, status, response, now),
         }
     }
@@ -413,6 +430,10 @@ impl Core {
         if self.amend(id, at, draft, flow, status, response, now) {
             return;
         }
+        // RFC 3261 §8.1.3.4: a contact that fails hands over to the next, unless nobody else can help either.
+        if (300..=599).contains(&status) && self.follow(id, at, draft, now) {
+            return;
+        }
         let Some(fork) = self.fork_mut(id, at) else { return };
         fork.done = true;
         fork.branches.clear();
@@ -460,14 +481,19 @@ impl Core {
     pub(super) fn send_cancel(&mut self, id: DialogId, at: usize, now: Instant) {
         let until = now + self.config.timers.give_up();
         let Some(fork) = self.fork_mut(id, at) else { return };
-        let (Cancel::Wanted(q850), Some((key, flow))) = (fork.cancel.clone(), fork.sent) else { return };
+        let (Cancel::Wanted(q850), Some((key, _))) = (fork.cancel.clone(), fork.sent) else { return };
         fork.cancel = Cancel::Sent(until);
+        self.cancel_client(key, reason_value(q850), now);
+        self.arm_dialog(id);
+    }
+
+    /// Sends CANCEL for an INVITE: to the same target, with the same branch (RFC 3261 §9.1).
+    pub(super) fn cancel_client(&mut self, key: ClientKey, reason: Option<String>, now: Instant) {
         // The transaction's draft, not the fork's: with credentials its CSeq went on.
         let Some(client) = self.clients.get(&key) else { return };
-        let (draft, via) = (client.draft.cancel(reason_value(q850)), client.via.clone());
+        let (draft, via, flow) = (client.draft.cancel(reason), client.via.clone(), client.flow);
         let key = ClientKey { branch: key.branch, cancel: true };
-        self.begin_with(key, via, draft, flow, Owner::Nobody, true, now);
-        self.arm_dialog(id);
+        self.begin_with(key, via, draft, flow, Trail::default(), Owner::Nobody, true, now);
     }
 
     /// RFC 3261 §9.1: a cancelled INVITE without a final response within 64*T1 is over.

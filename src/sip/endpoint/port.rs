@@ -8,13 +8,15 @@ use tandem_actors::model::ids::{CallId, DialogId, Epoch, ListenerId, TrunkId};
 use tandem_actors::ports::Fenced;
 use tandem_actors::ports::sip::{
     Destination, DialogPhase, DialogSnapshot, IncomingInvite, MediaAddress, MediaToward, RegisterAnswer, SipCommand,
-    SipPort,
+    SipPort, TrunkTarget,
 };
 use tokio::time::Instant;
 
 use super::super::dialog::reoffer;
-use super::super::message::uri::host_ip;
+use super::super::resolve::{Place, weights};
+use super::dispatch::Places;
 use super::established::Side;
+use super::health::Standing;
 use super::outbound::Outgoing;
 use super::reoffers::Offers;
 use super::*;
@@ -57,8 +59,20 @@ impl SipPort for SipCore {
     fn refer_outcome(&self, request: u64, status: u16) {
         self.shared().with(|core, now| core.refer_outcome(request, status, now));
     }
+    fn trunk_targets(&self, trunk: &TrunkId) -> Vec<TrunkTarget> {
+        self.shared().with(|core, now| {
+            let targets =
+                core.trunk_named(trunk).and_then(|at| core.trunks.get(at)).map(|state| state.targets.as_slice());
+            let shown = |flow: &Flow| TrunkTarget {
+                address: flow.remote,
+                transport: flow.transport,
+                up: core.targets.standing(flow.peer(), now) == Standing::Up,
+            };
+            targets.unwrap_or_default().iter().map(shown).collect()
+        })
+    }
     fn media_address(&self, toward: MediaToward) -> MediaAddress {
-        self.shared().with(|core, _| core.media_address(&toward))
+        self.shared().with(|core, now| core.media_address(&toward, now))
     }
     fn listeners(&self) -> Vec<ListenerId> {
         self.local_addrs().into_iter().map(|(listener, _)| listener).collect()
@@ -220,10 +234,10 @@ impl Core {
         })
     }
 
-    fn media_address(&mut self, toward: &MediaToward) -> MediaAddress {
+    fn media_address(&mut self, toward: &MediaToward, now: Instant) -> MediaAddress {
         let peers = match toward {
             MediaToward::Peer(source) => vec![Some((None, Transport::Udp, source.ip()))],
-            MediaToward::Destinations(all) => all.iter().map(|destination| self.peer_at(destination)).collect(),
+            MediaToward::Destinations(all) => all.iter().map(|destination| self.peer_at(destination, now)).collect(),
         };
         let listener = |peer: &Option<(Option<ListenerId>, Transport, IpAddr)>| {
             peer.as_ref()
@@ -248,24 +262,22 @@ impl Core {
     }
 
     /// Listener, transport and address of a destination, as far as they are known before it is sent to.
-    fn peer_at(&self, destination: &Destination) -> Option<(Option<ListenerId>, Transport, IpAddr)> {
+    fn peer_at(&self, destination: &Destination, now: Instant) -> Option<(Option<ListenerId>, Transport, IpAddr)> {
+        let of = |flow: &Flow| {
+            let listener = self.listeners.get(flow.listener).map(|listener| listener.id.clone());
+            (listener, flow.transport, flow.remote.ip())
+        };
         match destination {
             Destination::Contact(contact) => {
                 Some((Some(contact.listener.clone()), contact.transport, contact.source.ip()))
             }
             Destination::Trunk { trunk, .. } => {
-                let state = self.trunk_named(trunk).and_then(|at| self.trunks.get(at))?;
-                let ip = self.known_address(&state.config.host)?;
-                Some((state.config.listener.clone(), state.config.transport, ip))
+                self.trunk_named(trunk).and_then(|at| self.trunks.get(at))?.targets.first().map(of)
             }
             Destination::Uri(uri) => {
-                let (host, _, transport) = hop_of(&uri.0)?;
-                Some((None, transport, self.known_address(&host)?))
+                let places = Places::one(Place::of_uri(&uri.0)?);
+                self.flows_of(&places, &mut weights::fixed, now).ok()?.first().map(of)
             }
         }
-    }
-
-    fn known_address(&self, host: &str) -> Option<IpAddr> {
-        host_ip(host.as_bytes()).or_else(|| self.hosts.get(host).and_then(|(addresses, _)| addresses.first().copied()))
     }
 }

@@ -252,8 +252,7 @@ impl Core {
         draft.headers.extend(timer);
         draft.content_type = SDP;
         draft.body = crate::sdp::write(&offer.0);
-        let flow = self.dialog_flow(&record);
-        self.begin(draft, flow, Owner::Reinvite { dialog: id }, false, now);
+        self.begin_in_dialog(draft, &record, Owner::Reinvite { dialog: id }, now);
     }
 
     pub(super) fn reinvite_heard(

@@ -60,8 +60,7 @@ impl Core {
         let record = established.record.clone();
         draft.headers = vec![(HeaderName::Supported, SUPPORTED.into())];
         draft.headers.extend(timer);
-        let flow = self.dialog_flow(&record);
-        self.begin(draft, flow, Owner::Refresh { dialog: id }, false, now);
+        self.begin_in_dialog(draft, &record, Owner::Refresh { dialog: id }, now);
     }
 
     pub(super) fn refresh_heard(&mut self, id: DialogId, status: u16, response: Option<&Message>, now: Instant) {

@@ -80,10 +80,11 @@ impl SipCore {
             })
             .collect();
         let names = Arc::default();
+        let resolver = Resolver::new(config.name_servers.clone());
         let (peers, origins) = (Peers::new(&config, Arc::clone(&names)), config.allowed_origins.clone());
         let mut core = Core::new(config, listeners, credentials, Instant::now());
         core.names_of_peers = names;
-        let this = Self::assemble(core, brain, |me| Box::new(bound.serving(peers, origins, me)));
+        let this = Self::assemble(core, brain, resolver, |me| Box::new(bound.serving(peers, origins, me)));
         for (at, (listener, _)) in this.local_addrs().into_iter().enumerate() {
             this.shared.wire.keep_listening(at).map_err(|why| SipStartError::Bind { listener, why })?;
         }
@@ -94,6 +95,7 @@ impl SipCore {
     pub(super) fn assemble(
         core: Core,
         brain: Arc<dyn Brain>,
+        resolver: Resolver,
         wire: impl FnOnce(Weak<Shared>) -> Box<dyn Wire>,
     ) -> Self {
         let locals = core.listeners.iter().map(|listener| listener.local).collect();
@@ -104,7 +106,7 @@ impl SipCore {
             core: Mutex::new(Guarded { core, carrying: false, armed: None }),
             wire: wire(me.clone()),
             brain,
-            resolver: Resolver::default(),
+            resolver,
             wake: Arc::new(Notify::new()),
             runtime: tokio::runtime::Handle::current(),
             me: me.clone(),
@@ -203,12 +205,12 @@ impl Shared {
                     metrics::dropped("brain_panic");
                 }
             }
-            Effect::Resolve { host } => {
+            Effect::Resolve(question) => {
                 let me = self.me.clone();
                 self.runtime.spawn(async move {
                     let Some(shared) = me.upgrade() else { return };
-                    let addresses = shared.resolver.addresses(&host).await;
-                    shared.with(|core, now| core.resolved(&host, addresses, now));
+                    let heard = shared.resolver.ask(&question).await;
+                    shared.with(|core, now| core.resolved(question, heard, now));
                 });
             }
         }

@@ -1,7 +1,5 @@
 //! Transactions in the tables: begun, stepped by messages and time, their effects carried out, their users told.
 
-use std::collections::hash_map::Entry;
-
 use tokio::time::Instant;
 
 use super::super::transaction::client_invite;
@@ -9,86 +7,11 @@ use super::super::transaction::client_other;
 use super::super::transaction::server_invite;
 use super::super::transaction::server_other;
 use super::super::transaction::{Effects, Tell};
+use super::failover::{Left, Trail};
 use super::*;
 
 impl Core {
     // ---- client transactions
-
-    /// Sends a request, once its host's address is known.
-    pub(super) fn dispatch(&mut self, draft: Draft, hop: NextHop, owner: Owner, now: Instant) {
-        let (host, port, transport, party, listener) = match hop {
-            NextHop::Flow(flow) => {
-                self.begin(draft, flow, owner, false, now);
-                return;
-            }
-            NextHop::Host { host, port, transport, party, listener } => (host, port, transport, party, listener),
-        };
-        // RFC 5922 §7.3: whose certificate it must be is the host that was asked for, before any look-up.
-        let party = match (party, transport) {
-            (Party::Anyone, Transport::Tls) => self.names_of_peers.party(&host).unwrap_or(Party::Anyone),
-            (party, _) => party,
-        };
-        let numeric = super::super::message::uri::host_ip(host.as_bytes()).map(|ip| vec![ip]);
-        let known = self.hosts.get(&host).filter(|(_, until)| *until > now).map(|(addresses, _)| addresses.clone());
-        let unsent = Unsent { draft, port, party, listener, transport, owner };
-        match numeric.or(known) {
-            Some(addresses) => self.resolved_one(unsent, &addresses, now),
-            None => {
-                self.look_up(host).push(unsent);
-            }
-        }
-    }
-
-    /// Asks for a name's addresses, once at a time; gives the requests that wait for them.
-    pub(super) fn look_up(&mut self, host: String) -> &mut Vec<Unsent> {
-        match self.unsent.entry(host) {
-            Entry::Occupied(waiting) => waiting.into_mut(),
-            Entry::Vacant(free) => {
-                self.effects.push(Effect::Resolve { host: free.key().clone() });
-                free.insert(Vec::new())
-            }
-        }
-    }
-
-    /// A name's addresses came (none: it has none, or nobody answered).
-    pub(super) fn resolved(&mut self, host: &str, addresses: Vec<IpAddr>, now: Instant) {
-        let keep = if addresses.is_empty() { resolve::REMEMBERED_FAILURE } else { resolve::REMEMBERED };
-        if self.hosts.len() > 4096 {
-            let trunks = &self.trunks;
-            let is_trunks = |host: &str| trunks.iter().any(|trunk| trunk.config.host == host);
-            self.hosts.retain(|host, (_, until)| *until > now || is_trunks(host));
-        }
-        // A name that fails for a while keeps its last addresses for knowing who calls.
-        let remembered = match (addresses.is_empty(), self.hosts.remove(host)) {
-            (true, Some((last, _))) => last,
-            (true, None) | (false, _) => addresses.clone(),
-        };
-        self.hosts.insert(host.to_owned(), (remembered, now + keep));
-        for unsent in self.unsent.remove(host).unwrap_or_default() {
-            self.resolved_one(unsent, &addresses, now);
-        }
-    }
-
-    fn resolved_one(&mut self, unsent: Unsent, addresses: &[IpAddr], now: Instant) {
-        let Unsent { draft, port, party, listener, transport, owner } = unsent;
-        // Cancelled while its name was looked up: nothing was sent, so there is nothing to take back (RFC 3261 §9.1).
-        if let Owner::Fork { dialog, fork } = &owner
-            && self.fork_cancelled(*dialog, *fork)
-        {
-            return;
-        }
-        let flow = addresses.iter().find_map(|ip| {
-            let listener = self.listener_for(listener.as_ref(), transport, *ip)?;
-            Some(Flow { listener, transport, remote: SocketAddr::new(*ip, port), party, local: None })
-        });
-        match flow {
-            Some(flow) => {
-                self.begin(draft, flow, owner, false, now);
-            }
-            // RFC 3261 §8.1.3.1: as a 503.
-            None => self.heard(owner, &draft, None, 503, None, now),
-        }
-    }
 
     pub(super) fn via(&mut self, flow: Flow, branch: u64) -> String {
         let address = self.advertised(flow);
@@ -98,11 +21,17 @@ impl Core {
         format!("SIP/2.0/{transport} {address};branch=z9hG4bK{branch:016x};rport{alias}")
     }
 
-    /// Begins a client transaction.
-    pub(super) fn begin(
+    /// Begins a client transaction with a peer that has one address.
+    pub(super) fn begin(&mut self, draft: Draft, flow: Flow, owner: Owner, proved: bool, now: Instant) -> ClientKey {
+        self.begin_toward(draft, flow, Trail::default(), owner, proved, now)
+    }
+
+    /// Begins a client transaction with one of several targets.
+    pub(super) fn begin_toward(
         &mut self,
         mut draft: Draft,
         flow: Flow,
+        trail: Trail,
         owner: Owner,
         proved: bool,
         now: Instant,
@@ -128,9 +57,12 @@ impl Core {
             | Owner::Options { .. }
             | Owner::Notify { .. }
             | Owner::KeepAlive { .. }
+            | Owner::Probe
+            | Owner::Abandoned { .. }
             | Owner::Nobody => {}
         }
-        self.begin_with(key, via, draft, flow, owner, proved, now);
+        let trail = trail.began(self.has_more(&owner), self.config.failover_after, now);
+        self.begin_with(key, via, draft, flow, trail, owner, proved, now);
         key
     }
 
@@ -141,6 +73,7 @@ impl Core {
         via: String,
         draft: Draft,
         flow: Flow,
+        trail: Trail,
         owner: Owner,
         proved: bool,
         now: Instant,
@@ -157,8 +90,8 @@ impl Core {
             let (machine, effects) = ClientOther::start(octets, flow.reliable(), &timers, now);
             (ClientMachine::Other(machine), effects)
         };
-        self.clients
-            .insert(key, Client { machine, draft, via, flow, owner, proved, watch: metrics::Watch::start(now) });
+        let watch = metrics::Watch::start(now);
+        self.clients.insert(key, Client { machine, draft, via, flow, owner, proved, trail, watch });
         self.carry_out(flow, effects);
         self.arm_client(key);
     }
@@ -173,10 +106,13 @@ impl Core {
         effects.tell
     }
 
-    fn arm_client(&mut self, key: ClientKey) {
-        let deadline = self.clients.get(&key).and_then(|client| match &client.machine {
-            ClientMachine::Invite(machine) => machine.deadline(),
-            ClientMachine::Other(machine) => Some(machine.deadline()),
+    pub(super) fn arm_client(&mut self, key: ClientKey) {
+        let deadline = self.clients.get(&key).and_then(|client| {
+            let machine = match &client.machine {
+                ClientMachine::Invite(machine) => machine.deadline(),
+                ClientMachine::Other(machine) => Some(machine.deadline()),
+            };
+            [machine, client.trail.limit()].into_iter().flatten().min()
         });
         if let Some(at) = deadline {
             self.arm(at, Due::Client(key));
@@ -194,7 +130,11 @@ impl Core {
 
     pub(super) fn client_input(&mut self, key: ClientKey, input: ClientInput<'_>, now: Instant) {
         let Some(client) = self.clients.remove(&key) else { return };
-        let Client { machine, draft, via, flow, owner, proved, mut watch } = client;
+        if matches!(input, ClientInput::Tick) && client.trail.limit().is_some_and(|limit| now >= limit) {
+            self.limit_passed(key, client, now);
+            return;
+        }
+        let Client { machine, draft, via, flow, owner, proved, mut trail, mut watch } = client;
         if let ClientInput::Response { status, .. } = &input {
             watch.response("out", Method::Known(draft.method).label(), *status, now);
         }
@@ -228,20 +168,62 @@ impl Core {
         let tell = self.carry_out(flow, effects);
         // The user is told while the transaction is out of the table: it may end the dialog, or begin others.
         let (owner_kept, draft_kept) = (owner.clone(), draft.clone());
+        let abandoned = matches!(owner, Owner::Abandoned { .. });
+        if matches!(input, ClientInput::Response { .. }) && !abandoned {
+            trail.heard();
+        }
+        let trail_kept = trail.clone();
         if let Some(machine) = machine {
-            self.clients.insert(key, Client { machine, draft, via, flow, owner, proved, watch });
+            self.clients.insert(key, Client { machine, draft, via, flow, owner, proved, trail, watch });
             self.arm_client(key);
         }
+        let (draft, owner, trail) = (draft_kept, owner_kept, trail_kept);
         match (tell, input) {
             (Some(Tell::Response), ClientInput::Response { message, status }) => {
+                self.target_answered(flow, message, status, now);
+                if abandoned {
+                    self.abandoned_heard(key, message, status, now);
+                    return;
+                }
+                if trail.moved() && (200..300).contains(&status) {
+                    self.dialog_moved(&owner, flow);
+                }
+                if status == 503 && self.fail_over(&draft, &owner, flow, trail.clone(), Left::Refused, now) {
+                    return;
+                }
                 let challenged = matches!(status, 401 | 407) && !proved;
-                if !(challenged && self.prove(&draft_kept, &owner_kept, flow, message, status, now)) {
-                    self.heard(owner_kept, &draft_kept, Some(flow), status, Some(message), now);
+                if !(challenged && self.prove(&draft, &owner, flow, trail, message, status, now)) {
+                    self.heard(owner, &draft, Some(flow), status, Some(message), now);
                 }
             }
-            (Some(Tell::TimedOut), _) => self.heard(owner_kept, &draft_kept, Some(flow), 408, None, now),
-            (Some(Tell::Unreachable), _) => self.heard(owner_kept, &draft_kept, Some(flow), 503, None, now),
+            (Some(tell @ (Tell::TimedOut | Tell::Unreachable)), _) => {
+                let (status, why) = if tell == Tell::TimedOut { (408, Left::Silent) } else { (503, Left::Unreachable) };
+                self.target_failed(flow, now);
+                if !self.fail_over(&draft, &owner, flow, trail, why, now) {
+                    self.heard(owner, &draft, Some(flow), status, None, now);
+                }
+            }
             (Some(Tell::Response | Tell::NoAck) | None, _) => {}
+        }
+    }
+
+    /// A request inside a dialog got through by another way: that is the dialog's from here on.
+    fn dialog_moved(&mut self, owner: &Owner, flow: Flow) {
+        let dialog = match owner {
+            Owner::Reinvite { dialog } | Owner::Info { dialog } | Owner::Refresh { dialog } => *dialog,
+            Owner::Fork { .. }
+            | Owner::Notify { .. }
+            | Owner::Prack { .. }
+            | Owner::Bye { .. }
+            | Owner::Register { .. }
+            | Owner::Options { .. }
+            | Owner::KeepAlive { .. }
+            | Owner::Probe
+            | Owner::Abandoned { .. }
+            | Owner::Nobody => return,
+        };
+        if let Some(record) = self.established_record(dialog) {
+            record.flow = flow;
         }
     }
 
@@ -269,6 +251,20 @@ impl Core {
         }
     }
 
+    /// The trunk that a request goes to.
+    pub(super) fn trunk_of(&self, owner: &Owner) -> Option<usize> {
+        match owner {
+            Owner::Fork { dialog, fork } | Owner::Prack { dialog, fork, .. } => self.fork_trunk(*dialog, *fork),
+            Owner::Reinvite { dialog } | Owner::Info { dialog } | Owner::Refresh { dialog } => {
+                self.dialog_trunk(*dialog)
+            }
+            Owner::Bye { trunk } | Owner::Abandoned { trunk, .. } => *trunk,
+            Owner::Notify { refer } => self.notify_trunk(*refer),
+            Owner::Register { trunk, .. } | Owner::Options { trunk, .. } => Some(*trunk),
+            Owner::KeepAlive { .. } | Owner::Probe | Owner::Nobody => None,
+        }
+    }
+
     /// Tells the owner of a request what became of it: a response, or (without one) 408 or 503 of our own.
     pub(super) fn heard(
         &mut self,
@@ -286,12 +282,12 @@ impl Core {
             Owner::Refresh { dialog } => self.refresh_heard(dialog, status, response, now),
             Owner::Notify { refer } => self.notify_heard(refer, status, now),
             // A PRACK that is not understood: the peer repeats its response, and gives its INVITE up.
-            Owner::Prack { .. } | Owner::Bye { .. } | Owner::Nobody => {}
+            Owner::Prack { .. } | Owner::Bye { .. } | Owner::Probe | Owner::Abandoned { .. } | Owner::Nobody => {}
             Owner::Register { trunk, epoch, expires } => {
                 self.register_heard(trunk, epoch, expires, draft, flow, status, response, now);
             }
             Owner::KeepAlive { id } => self.keep_alive_heard(id, status, response),
-            Owner::Options { trunk, epoch, began } => self.options_heard(trunk, epoch, began, status, now),
+            Owner::Options { trunk, number, began } => self.options_heard(trunk, number, began, status, now),
         }
     }
 

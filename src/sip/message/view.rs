@@ -289,6 +289,13 @@ pub fn seconds(value: &[u8]) -> Option<u32> {
     digits.then(|| number(value, u64::from(u32::MAX)).and_then(|n| u32::try_from(n).ok()).unwrap_or(u32::MAX))
 }
 
+/// The seconds of a Retry-After value, which may go on with a comment and parameters (RFC 3261 §20.33).
+pub fn retry_after(value: &[u8]) -> Option<u32> {
+    let value = trim(value);
+    let digits = value.iter().take_while(|octet| octet.is_ascii_digit()).count();
+    seconds(value.get(..digits)?)
+}
+
 /// The scheme and the comma-separated parameters of an Authorization or WWW-Authenticate value.
 #[derive(Debug, Clone, Copy)]
 pub struct AuthView<'a> {
@@ -381,5 +388,12 @@ mod tests {
         assert_eq!(seconds(b"99999999999999"), Some(u32::MAX));
         assert_eq!(seconds(b"1800;refresher=uac"), Some(1800));
         assert_eq!(seconds(b"-1"), None);
+    }
+
+    #[test]
+    fn retry_after_is_read_past_its_comment_and_parameters() {
+        assert_eq!(retry_after(b"18000;duration=3600"), Some(18_000));
+        assert_eq!(retry_after(b" 120 (I'm in a meeting)"), Some(120));
+        assert_eq!((retry_after(b"soon"), retry_after(b""), retry_after(b"99999999999")), (None, None, Some(u32::MAX)));
     }
 }

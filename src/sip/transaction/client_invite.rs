@@ -66,6 +66,15 @@ impl ClientInvite {
         (Self::Calling { request, retransmit, give_up: now + timers.give_up() }, effects)
     }
 
+    /// The same, given up by its user: the INVITE is not sent again, but whatever answers it is still dealt with.
+    #[must_use]
+    pub fn hushed(self) -> Self {
+        match self {
+            Self::Calling { request, give_up, .. } => Self::Calling { request, retransmit: None, give_up },
+            Self::Proceeding | Self::Completed { .. } | Self::Accepted { .. } => self,
+        }
+    }
+
     /// When [`Input::Tick`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         match self {

@@ -70,6 +70,10 @@ impl Flow {
     pub fn accepted(listener: usize, transport: Transport, remote: SocketAddr) -> Self {
         Self { listener, transport, remote, party: Party::Caller, local: None }
     }
+    /// The peer, whichever listener speaks to it.
+    pub fn peer(&self) -> (Transport, SocketAddr) {
+        (self.transport, self.remote)
+    }
     /// Whether the transport itself repeats what is lost.
     pub fn reliable(&self) -> bool {
         self.transport.is_stream()

@@ -2,6 +2,7 @@
 
 pub mod baresip;
 pub mod browser;
+pub mod dns;
 pub mod kamailio;
 pub mod sdkapp;
 pub mod sipp;

@@ -18,6 +18,7 @@ mod sip_browsers;
 mod sip_to_rtc;
 mod soak;
 mod surroundings;
+mod targets;
 mod transfer;
 mod transports;
 mod trunk;

@@ -46,6 +46,7 @@ impl CallCheckpoint {
             told: None,
             early: None,
             preparing: false,
+            rang: false,
             headers: Default::default(),
         };
         self.phase = Phase::Ringing(ringing);

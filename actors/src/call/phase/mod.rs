@@ -116,6 +116,10 @@ impl CallCheckpoint {
         }
         match self.phase.clone() {
             Phase::Ringing(ringing) if ringing.until.is_some_and(|until| now >= until) => {
+                // It has rung for as long as it may, on whichever trunk.
+                if let Phase::Ringing(ringing) = &mut self.phase {
+                    ringing.rang = true;
+                }
                 self.callee_failed(Cause::ring_timeout(), now, out);
             }
             Phase::Opening { ask: Some(ask) } | Phase::Joining { ask, .. } if now >= ask.again => {

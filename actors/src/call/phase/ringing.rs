@@ -9,9 +9,9 @@ use crate::client::protocol::Event;
 use crate::invitation::content::Content;
 use crate::invitation::{CallOutcome, cause_of};
 use crate::leg::LegOrder;
-use crate::model::address::AppHeaders;
+use crate::model::address::{AppHeaders, Target};
 use crate::model::cause::Cause;
-use crate::model::ids::InvitationId;
+use crate::model::ids::{InvitationId, TrunkId};
 use crate::model::media::Codec;
 use crate::model::settings::AcceptOn;
 use crate::ports::media::Attachment;
@@ -51,6 +51,7 @@ impl CallCheckpoint {
         out: &mut Vec<CallEffect>,
     ) {
         let Phase::Ringing(ringing) = &mut self.phase else { return };
+        ringing.rang = true;
         if self.connector {
             self.history(3, status, "ringing", now, out);
             return;
@@ -242,11 +243,26 @@ impl CallCheckpoint {
         }
     }
 
-    /// Nobody was reached: the flow goes on, or the call ends with the callee's cause.
+    /// Nobody was reached: another trunk is tried, the flow goes on, or the call ends with the callee's cause.
     pub(super) fn callee_failed(&mut self, cause: Cause, now: SystemTime, out: &mut Vec<CallEffect>) {
-        let Phase::Ringing(ringing) = &self.phase else { return };
+        if !matches!(self.phase, Phase::Ringing(_)) {
+            return;
+        }
         if self.transfer.is_some() {
             self.transfer_failed(cause, now, out);
+            return;
+        }
+        let Phase::Ringing(ringing) = &mut self.phase else { return };
+        if let Some(next) = ringing.next_trunk(&cause) {
+            let before = std::mem::replace(&mut ringing.target, next.clone());
+            (ringing.until, ringing.early) = (None, None);
+            let timeout = ringing.timeout;
+            tracing::info!(call = %self.call, %cause, "the trunk did not take the call; the next one is tried");
+            self.let_callee_go(&cause, out);
+            if let Target::Trunk { trunk, .. } = before {
+                self.give_line_back(trunk, out);
+            }
+            out.push(CallEffect::Dial { target: next, timeout });
             return;
         }
         let Some(token) = ringing.flow else {
@@ -262,6 +278,16 @@ impl CallCheckpoint {
             out.push(CallEffect::Attach(a.media, Attachment::Nothing));
         }
         out.push(CallEffect::TellFlow(ToFlow::DialFailed(token)));
+    }
+
+    /// Gives a line back that the call holds, unless the caller came by the same trunk.
+    fn give_line_back(&mut self, trunk: TrunkId, out: &mut Vec<CallEffect>) {
+        if let Some(at) = self.lines.iter().rposition(|line| *line == trunk) {
+            self.lines.remove(at);
+            if !self.lines.contains(&trunk) {
+                out.push(CallEffect::GiveLineBack(trunk));
+            }
+        }
     }
 
     /// Takes the invitation back and lets the callee's leg go, if there are any.

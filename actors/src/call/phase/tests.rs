@@ -7,7 +7,7 @@ use crate::call::{ClientAction, InvitationReport};
 use crate::flow::FlowReport;
 use crate::leg::LegEnd;
 use crate::model::address::{CallerId, Carried, MaxForwards, Target};
-use crate::model::ids::{CallId, ClientId, InvitationId, RoomId, ServiceId, UserId};
+use crate::model::ids::{CallId, ClientId, InvitationId, RoomId, ServiceId, TrunkId, UserId};
 use crate::model::media::Codec;
 use crate::ports::media::MediaEventKind;
 use crate::room::RoomReport;
@@ -167,4 +167,63 @@ proptest! {
         prop_assert_eq!(finished, 1);
         prop_assert_eq!(state.past.len() + usize::from(state.given.is_some()), legs.len());
     }
+}
+
+fn lines(names: &[&str]) -> Vec<(TrunkId, String)> {
+    names.iter().map(|name| (TrunkId::new(name).expect("an id"), format!("{name}-555"))).collect()
+}
+
+/// A call that is dialled by the first of three trunks, and the effects of what then comes of each dial.
+fn by_trunks(then: &[Result<LegReport, Cause>]) -> (CallCheckpoint, Vec<CallEffect>) {
+    let now = SystemTime::UNIX_EPOCH;
+    let mut trunks = lines(&["a", "b", "c"]).into_iter();
+    let (trunk, number) = trunks.next().expect("a trunk");
+    let (mut state, _) = call(Target::Trunk { trunk, number, then: trunks.collect() }).step(CallInput::Begin, now);
+    state.lines = lines(&["a"]).into_iter().map(|(trunk, _)| trunk).collect();
+    let mut effects = Vec::new();
+    for input in then {
+        let input = match input {
+            Ok(report) => CallInput::Leg { leg: LegId(2), report: report.clone() },
+            Err(cause) => CallInput::DialFailed(cause.clone()),
+        };
+        if matches!(input, CallInput::Leg { .. }) && state.b.is_none() {
+            state.b = Some(Party { leg: LegId(2), ..Party::new(By::SipOut, "555".into()) });
+        }
+        let (after, more) = state.step(input, now);
+        state = after;
+        effects.extend(more);
+    }
+    (state, effects)
+}
+
+fn dials(effects: &[CallEffect]) -> Vec<String> {
+    let dial = |effect: &CallEffect| {
+        let CallEffect::Dial { target: Target::Trunk { number, .. }, .. } = effect else { return None };
+        Some(number.clone())
+    };
+    effects.iter().filter_map(dial).collect()
+}
+
+#[test]
+fn a_trunk_that_cannot_take_the_call_hands_it_to_the_next_and_its_line_back() {
+    let full = Cause::from_sip(503, "full");
+    let (state, effects) = by_trunks(&[Err(full.clone()), Ok(end(408))]);
+    assert_eq!(dials(&effects), ["b-555", "c-555"]);
+    let back = CallEffect::GiveLineBack(TrunkId::new("a").expect("an id"));
+    assert_eq!(effects.iter().filter(|effect| **effect == back).count(), 1);
+    assert!(matches!(&state.phase, Phase::Ringing(_)) && state.lines.is_empty());
+    let three = [Err(full.clone()), Ok(end(500)), Err(full)];
+    let (state, _) = by_trunks(&three);
+    assert_eq!(state.cause.map(|cause| cause.status), Some(503), "no trunk is left");
+}
+
+#[test]
+fn what_the_callee_says_is_no_reason_to_try_another_trunk() {
+    for status in [404, 480, 486, 501, 603] {
+        let (state, effects) = by_trunks(&[Ok(end(status))]);
+        assert_eq!((dials(&effects), state.cause.map(|cause| cause.status)), (Vec::new(), Some(status)));
+    }
+    let rings = Ok(LegReport::Progress { status: 180, early: None, headers: AppHeaders::default() });
+    let (state, effects) = by_trunks(&[rings, Ok(end(503))]);
+    assert_eq!((dials(&effects), state.cause.map(|cause| cause.status)), (Vec::new(), Some(503)), "it rang");
 }

@@ -282,6 +282,7 @@ impl CallCheckpoint {
                 early: None,
                 headers: AppHeaders::default(),
                 preparing: false,
+                rang: false,
             };
             self.phase = Phase::Ringing(ringing);
         }

@@ -193,6 +193,30 @@ pub struct Ringing {
     pub preparing: bool,
     /// Application headers of the callee's progress, which the caller's has too.
     pub headers: AppHeaders,
+    /// The callee has been heard of: it is no longer for another trunk to reach it.
+    pub rang: bool,
+}
+
+impl Ringing {
+    /// The trunk to try next, where the present one could not take the call (RFC 3261 §21.5: the server's failure, not the
+    /// callee's) and nobody has been rung by it. 501, 505 and 513 are about the request: another carrier says the same.
+    pub(super) fn next_trunk(&self, cause: &Cause) -> Option<Target> {
+        if self.rang || !matches!(cause.status, 408 | 500 | 502 | 503 | 504) {
+            return None;
+        }
+        match &self.target {
+            Target::Trunk { then, .. } => {
+                let ((trunk, number), then) = then.split_first()?;
+                Some(Target::Trunk { trunk: trunk.clone(), number: number.clone(), then: then.to_vec() })
+            }
+            Target::User(_)
+            | Target::Subscriber(_)
+            | Target::Instance { .. }
+            | Target::Uri(_)
+            | Target::Service(_)
+            | Target::Room(_) => None,
+        }
+    }
 }
 
 /// One of the two.
@@ -473,6 +497,8 @@ pub enum CallEffect {
     Outcome(InvitationId, CallOutcome),
     /// Run a service's flow.
     StartFlow(ServiceId),
+    /// A trunk did not take the call: its line is free.
+    GiveLineBack(TrunkId),
     /// Tell the flow.
     TellFlow(ToFlow),
     /// The flow is over.

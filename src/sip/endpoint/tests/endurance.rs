@@ -121,7 +121,8 @@ fn entries(core: &SipCore) -> usize {
             + core.servers.len()
             + core.dialogs.len()
             + core.names.len()
-            + core.hosts.len()
+            + core.asking.len()
+            + core.unsent.len()
             + core.timers.len()
     })
 }
@@ -155,7 +156,7 @@ async fn a_call_of_24_hours_with_holds_registrations_and_options_leaves_nothing_
     let config = SipConfig { trunks: vec![trunk], ..open() };
     let weather = Weather { loss: 0.02, twice: 0.02, ..FINE };
     let pair = pair(24, weather, Manner::Answers, config, open());
-    let dialog = call(&pair, vec![Destination::Trunk { trunk: id.clone(), number: "200".into() }]);
+    let dialog = call(&pair, vec![Destination::Trunk { trunk: id.clone(), number: "200".into(), more: false }]);
     until("the answer", || confirmed(&pair.a.0, dialog)).await;
     let mut most = 0;
     for hour in 0..HOURS {

@@ -139,7 +139,11 @@ fn called(contact: &str) -> (Bench, DialogId) {
     let dialog = DialogId::random();
     let invite = OutgoingInvite {
         leg: LegId(9),
-        to: vec![Destination::Trunk { trunk: TrunkId::new("acme").expect("a name"), number: "200".into() }],
+        to: vec![Destination::Trunk {
+            trunk: TrunkId::new("acme").expect("a name"),
+            number: "200".into(),
+            more: false,
+        }],
         caller: CallerId { display: String::new(), number: "100".into() },
         headers: AppHeaders::default(),
         max_forwards: MaxForwards::default(),

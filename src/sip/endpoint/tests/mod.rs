@@ -4,6 +4,7 @@
 mod abuse;
 mod early;
 mod endurance;
+mod failover;
 mod fuzz;
 mod identity;
 mod listening;
@@ -11,6 +12,7 @@ mod loops;
 mod outbound;
 mod pair;
 mod redelivery;
+mod redirect;
 mod refer;
 mod registrar;
 mod reliable;
@@ -38,6 +40,8 @@ use tandem_actors::ports::sip::{
 
 use super::super::config::TrunkConfig;
 use super::super::digest::DigestAlgorithm;
+use super::super::resolve::cache::Heard;
+use super::super::resolve::{Answer, Question, RecordKind, Resolver};
 use super::super::transport::Wire;
 use super::*;
 
@@ -212,6 +216,21 @@ fn offer(version: u64) -> AudioOffer {
     })
 }
 
+/// The TTL of what [`known`] tells.
+const TTL: u64 = 60;
+
+/// Tells a core all there is to know of a name: one address, and neither NAPTR nor SRV records.
+fn known(core: &mut Core, name: &str, ip: [u8; 4], now: Instant) {
+    let found = Heard::Found(Answer::Addresses(vec![ip.into()]), Duration::from_secs(TTL));
+    let nothing = Heard::Nothing(Some(Duration::from_secs(TTL)));
+    for service in ["_sip._udp.", "_sip._tcp."] {
+        core.resolved(Question::new(&format!("{service}{name}"), RecordKind::Srv), nothing.clone(), now);
+    }
+    core.resolved(Question::new(name, RecordKind::Naptr), nothing.clone(), now);
+    core.resolved(Question::new(name, RecordKind::Aaaa), nothing, now);
+    core.resolved(Question::new(name, RecordKind::A), found, now);
+}
+
 fn address(which: u8) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, which], 5060))
 }
@@ -230,7 +249,7 @@ fn core_at(
         local_nets: Vec::new(),
     };
     let core = Core::new(config, vec![listener], Arc::new(Bob), Instant::now());
-    let core = SipCore::assemble(core, brain.clone(), wire);
+    let core = SipCore::assemble(core, brain.clone(), Resolver::default(), wire);
     assert!(brain.core.set(core.clone()).is_ok());
     core
 }

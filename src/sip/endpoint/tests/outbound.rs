@@ -34,7 +34,7 @@ pub(super) fn header(text: &str, name: &str) -> String {
 }
 
 /// A response to a request of ours, as its peer would send it.
-fn response(request: &str, status: &str) -> String {
+pub(super) fn response(request: &str, status: &str) -> String {
     let mut text = format!("SIP/2.0 {status}\r\n");
     for name in ["Via", "From", "Call-ID", "CSeq"] {
         text.push_str(&format!("{name}: {}\r\n", header(request, name)));
@@ -52,7 +52,7 @@ async fn a_call_cancelled_while_its_host_is_looked_up_is_never_sent() {
         if forgotten {
             bench.brain.order(dialog, SipCommand::Forget);
         }
-        bench.core.shared().with(|core, now| core.resolved("slow.example.com", vec![[192, 0, 2, 7].into()], now));
+        bench.core.shared().with(|core, now| known(core, "slow.example.com", [192, 0, 2, 7], now));
         assert_eq!(bench.heard(), Vec::<String>::new());
         until("an empty table", || empty(&bench.core)).await;
     }

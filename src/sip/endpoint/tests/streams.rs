@@ -257,7 +257,7 @@ fn tls_trunk(to: SocketAddr, name: &str, config: Arc<rustls::ClientConfig>) -> T
     let id = TrunkId::new("acme").expect("a name");
     TrunkConfig {
         port: Some(to.port()),
-        transport: Transport::Tls,
+        transport: Some(Transport::Tls),
         tls: Some(TlsPeer { name: name.into(), config }),
         ..TrunkConfig::new(id, to.ip().to_string())
     }
@@ -286,7 +286,7 @@ async fn rfc_5922_a_trunk_whose_certificate_is_for_another_is_not_called() {
         let (_core, _) = core(&brain, Transport::Tls, Some(server(&ca, "switch.example.com")), vec![trunk]).await;
         let dialog = DialogId::random();
         let trunk = TrunkId::new("acme").expect("a name");
-        brain.order(dialog, an_invite(Destination::Trunk { trunk, number: "200".into() }));
+        brain.order(dialog, an_invite(Destination::Trunk { trunk, number: "200".into(), more: false }));
         until("the end", || brain.ended().iter().any(|(id, cause)| *id == dialog && cause.status == status)).await;
         answering.await.expect("the peer");
     }
@@ -311,7 +311,7 @@ async fn rfc_5923_a_connection_with_alias_is_used_for_who_proved_to_be_the_trunk
         say(&mut stream, &options).await;
         hear(&mut stream, "SIP/2.0 200 OK").await;
         let (dialog, trunk) = (DialogId::random(), TrunkId::new("acme").expect("a name"));
-        brain.order(dialog, an_invite(Destination::Trunk { trunk, number: "200".into() }));
+        brain.order(dialog, an_invite(Destination::Trunk { trunk, number: "200".into(), more: false }));
         if reused {
             hear(&mut stream, "INVITE sip:200@").await;
         } else {

@@ -1,7 +1,7 @@
 //! Towards trunks: registration, credentials, trust.
 
 use super::super::super::config::TrunkConfig;
-use super::super::super::resolve::REMEMBERED;
+use super::super::trunk::LOOK;
 use super::pair::{FINE, both_empty, call, confirmed, pair};
 use super::requests::Bench;
 use super::*;
@@ -35,7 +35,8 @@ async fn a_challenged_invite_is_sent_again_with_credentials() {
     config.trunks = vec![trunk(2, "zanzibar")];
     let closed = SipConfig { anonymous: false, ..open() };
     let pair = pair(3, FINE, Manner::Answers, config, closed);
-    let destination = Destination::Trunk { trunk: TrunkId::new("acme").expect("a name"), number: "13800#1".into() };
+    let destination =
+        Destination::Trunk { trunk: TrunkId::new("acme").expect("a name"), number: "13800#1".into(), more: false };
     let dialog = call(&pair, vec![destination]);
     until("the answer", || confirmed(&pair.a.0, dialog)).await;
     let events = pair.b.1.events.lock().expect("the events").clone();
@@ -52,7 +53,7 @@ async fn a_trunks_address_needs_no_password_and_its_asserted_identity_is_believe
     config_b.trunks = vec![trunk(1, "")];
     let pair = pair(3, FINE, Manner::Answers, config_a, config_b);
     let id = TrunkId::new("acme").expect("a name");
-    let dialog = call(&pair, vec![Destination::Trunk { trunk: id.clone(), number: "555".into() }]);
+    let dialog = call(&pair, vec![Destination::Trunk { trunk: id.clone(), number: "555".into(), more: false }]);
     until("the answer", || confirmed(&pair.a.0, dialog)).await;
     let events = pair.b.1.events.lock().expect("the events").clone();
     let Some(SipEvent::Incoming(invite)) = events.first() else { panic!("an INVITE") };
@@ -70,7 +71,7 @@ async fn a_trunk_that_is_only_heard_is_known_by_its_name_from_the_start_and_by_i
     ours.host = "sip.acme.example".into();
     let bench = Bench::new(Manner::Rings, SipConfig { anonymous: false, trunks: vec![ours], ..open() });
     let shared = bench.core.shared();
-    let asked = |core: &mut Core| core.unsent.contains_key("sip.acme.example");
+    let asked = |core: &mut Core| core.asking.iter().any(|question| question.name == "sip.acme.example");
     let call = |n: u8| {
         let (via, call_id) = (format!("SIP/2.0/UDP 192.0.2.7;branch=z9hG4bKt{n}"), format!("t{n}"));
         Bench::codes(&bench.ask("INVITE", &[("Via", &via), ("Call-ID", &call_id)]))
@@ -78,12 +79,12 @@ async fn a_trunk_that_is_only_heard_is_known_by_its_name_from_the_start_and_by_i
     shared.with(|core, now| core.tick(now));
     assert!(shared.with(|core, _| asked(core)));
     assert_eq!(call(1), [401]);
-    shared.with(|core, now| core.resolved("sip.acme.example", vec![[192, 0, 2, 7].into()], now));
+    shared.with(|core, now| known(core, "sip.acme.example", [192, 0, 2, 7], now));
     assert_eq!(call(2), [100, 180]);
-    shared.with(|core, now| core.tick(now + REMEMBERED - Duration::from_secs(1)));
+    shared.with(|core, now| core.tick(now + Duration::from_secs(TTL) - LOOK - Duration::from_secs(1)));
     assert!(!shared.with(|core, _| asked(core)));
-    shared.with(|core, now| core.tick(now + REMEMBERED + Duration::from_secs(5)));
+    shared.with(|core, now| core.tick(now + Duration::from_secs(TTL)));
     assert!(shared.with(|core, _| asked(core)));
-    shared.with(|core, now| core.resolved("sip.acme.example", vec![[192, 0, 2, 8].into()], now));
+    shared.with(|core, now| known(core, "sip.acme.example", [192, 0, 2, 8], now));
     assert_eq!(call(3), [401]);
 }
