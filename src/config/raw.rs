@@ -727,8 +727,9 @@ pub struct Trunk {
     /// Port of the provider. Default: none, which is what DNS says (SRV records), else 5060, or 5061 over `tls`. Why: RFC 3263 §4.2;
     /// a port that is named goes past the SRV records by which a provider spreads and moves its load.
     pub port: Option<u16>,
-    /// `"udp"`, `"tcp"`, `"tls"`, or `"auto"`: UDP or TCP as DNS says (NAPTR, then SRV records), else UDP. Default: `"auto"`. Why:
-    /// RFC 3263 §4.1; the provider knows best. TLS is used where you ask for it, for then nothing else is.
+    /// `"udp"`, `"tcp"`, `"tls"`, or `"auto"`: UDP or TCP as DNS says (NAPTR, then SRV records), else UDP, but TCP for a request above
+    /// 1300 octets where the provider takes it. Default: `"auto"`. Why: RFC 3263 §4.1, RFC 3261 §18.1.1; the provider knows best.
+    /// Write `"udp"` where its firewall drops TCP in silence. TLS is used where you ask for it, for then nothing else is.
     pub transport: TrunkTransport,
     /// Further hosts of the provider, each a `[[trunks.targets]]`. Default: `[]`, none. Why: where DNS does not name them; one
     /// that does not answer is passed over.
@@ -794,10 +795,12 @@ pub struct Trunk {
     pub caller_id: String,
     /// Calls at once, both directions; 0 has no limit of its own. Default: `0`. Why: set what you pay for.
     pub max_calls: u32,
-    /// Calls out that may begin; 0 is any. Unit: calls a minute. Default: `0`. Why: some providers close a line that dials too fast.
+    /// Calls out that may begin; 0 is any. A guard: one more is refused (403), and no other trunk takes it. Unit: calls a minute.
+    /// Default: `0`. Why: toll fraud through many users at once; the provider's own rate is `max_cps`.
     pub calls_per_minute: u32,
-    /// Calls begun in a second, both directions; 0 has no limit of its own. Default: `0`. Why: a provider that limits them answers
-    /// more with 503, or blocks you.
+    /// Calls begun in a second, both directions; 0 has no limit of its own. One more goes out by `pstn_fallback`, or is answered 503.
+    /// Default: `0`. Why: a provider that limits them answers more with 503, or blocks you; against toll fraud there is
+    /// `calls_per_minute`.
     pub max_cps: u32,
     /// How long a call out may ring. Unit: seconds. Default: `60`. Why: the field's habit.
     pub ring_timeout_s: u64,

@@ -109,7 +109,7 @@ impl Core {
         let mut flows = flows.into_iter();
         match flows.next() {
             Some(flow) => {
-                let trail = Trail::new(flow, flows);
+                let trail = Trail::new(flow, flows).minding_size();
                 self.begin_toward(draft, flow, trail, owner, false, now);
             }
             // RFC 3261 §8.1.3.1: as a 503.

@@ -28,13 +28,35 @@ pub(super) struct Trail {
     places: Option<Places>,
     /// Without any response it is given up then.
     limit: Option<Instant>,
+    /// Whether it may go by a stream where it is too large for a datagram ([`super::large`]).
+    minds_size: bool,
+    /// It goes by a stream for its size: by these datagrams after all, where that cannot be had.
+    instead_of: Option<Flow>,
 }
 
 impl Trail {
     /// Of a request that goes to `flow` first.
     pub fn new(flow: Flow, others: impl IntoIterator<Item = Flow>) -> Self {
         let left = others.into_iter().filter(|other: &Flow| other.peer() != flow.peer()).collect();
-        Self { left, tried: vec![flow], places: None, limit: None }
+        Self { left, tried: vec![flow], ..Self::default() }
+    }
+
+    /// The same, by a stream where it is too large for a datagram.
+    pub fn minding_size(self) -> Self {
+        Self { minds_size: true, ..self }
+    }
+
+    /// Whether it may go this way for its size.
+    pub fn may_grow(&self, way: Flow) -> bool {
+        self.minds_size && !self.tried.contains(&way)
+    }
+
+    /// The same, by this way for its size.
+    pub fn grown(mut self, way: Flow, instead_of: Flow) -> Self {
+        self.tried.retain(|tried| *tried != instead_of);
+        self.tried.push(way);
+        self.instead_of = Some(instead_of);
+        self
     }
 
     /// The same, from now on.
@@ -45,7 +67,7 @@ impl Trail {
 
     /// Given up at this time, whether or not there is another target.
     pub fn until(flow: Flow, limit: Instant) -> Self {
-        Self { left: VecDeque::new(), tried: vec![flow], places: None, limit: Some(limit) }
+        Self { tried: vec![flow], limit: Some(limit), ..Self::default() }
     }
 
     pub fn limit(&self) -> Option<Instant> {
@@ -91,6 +113,7 @@ impl Core {
         if let Some(place) = Place::of_uri(&record.next_hop())
             && place.ip().is_none_or(|ip| !Self::behind_nat(ip, record.flow))
         {
+            trail = trail.minding_size();
             let places = Places::one(place);
             // Known by the time it is needed.
             if let Err(missing) = self.flows_of(&places, &mut weights::random, now) {
@@ -107,7 +130,7 @@ impl Core {
     }
 
     /// The next target of a request whose target failed; `None` where there is none, or nobody wants it any more.
-    fn next_target(&self, owner: &Owner, trail: &mut Trail, now: Instant) -> Option<Flow> {
+    fn next_target(&self, owner: &Owner, trail: &mut Trail, why: Left, now: Instant) -> Option<Flow> {
         match owner {
             Owner::Fork { dialog, fork } if self.fork_cancelled(*dialog, *fork) => return None,
             Owner::Nobody
@@ -123,6 +146,12 @@ impl Core {
             | Owner::Refresh { .. }
             | Owner::Bye { .. }
             | Owner::Register { .. } => {}
+        }
+        // A 503 is the peer's own word, whatever it came by.
+        if let Some(datagrams) = trail.instead_of.take().filter(|_| why != Left::Refused) {
+            trail.tried.push(datagrams);
+            trail.limit = None;
+            return Some(datagrams);
         }
         if let Some(places) = trail.places.take() {
             let found = self.flows_of(&places, &mut weights::random, now).unwrap_or_default();
@@ -149,10 +178,10 @@ impl Core {
         why: Left,
         now: Instant,
     ) -> bool {
-        let Some(next) = self.next_target(owner, &mut trail, now) else { return false };
+        let Some(next) = self.next_target(owner, &mut trail, why, now) else { return false };
         tracing::info!(
             call_id = %draft.call_id, method = Method::Known(draft.method).label(), from = %flow.remote, to = %next.remote,
-            why = why.label(), "a request goes to the next target"
+            over = next.transport.label(), why = why.label(), "a request goes to the next target"
         );
         metrics::failover(why.label());
         self.begin_toward(draft.unproved(), next, trail, owner.clone(), false, now);

@@ -22,6 +22,7 @@ mod identity;
 mod in_dialog;
 mod inbound;
 mod keep_alive;
+mod large;
 mod offer;
 mod outbound;
 mod port;

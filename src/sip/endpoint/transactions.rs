@@ -36,6 +36,10 @@ impl Core {
         proved: bool,
         now: Instant,
     ) -> ClientKey {
+        let (flow, trail) = match self.way_for_large(&draft, flow, &owner, &trail, now) {
+            Some(way) => (way, trail.grown(way, flow)),
+            None => (flow, trail),
+        };
         let branch = rand::random();
         let via = self.via(flow, branch);
         let key = ClientKey { branch, cancel: false };

@@ -340,3 +340,55 @@ async fn a_message_that_lost_its_framing_costs_its_own_connection_and_no_other()
     say(&mut good, &request("OPTIONS", from, "TCP", "2", "")).await;
     hear(&mut good, "SIP/2.0 200 OK").await;
 }
+
+#[tokio::test]
+async fn rfc_3261_18_1_1_a_request_above_1300_octets_goes_by_tcp_and_by_udp_to_who_has_none_or_wants_none() {
+    let brain = Scripted::new(Manner::Sleeps);
+    let listener = ListenerConfig {
+        id: ListenerId::new("both").expect("a name"),
+        transports: vec![Transport::Udp, Transport::Tcp],
+        bind: SocketAddr::from(([127, 0, 0, 1], 0)),
+        external_ip: None,
+        local_nets: Vec::new(),
+        algorithms: Vec::new(),
+        tls: None,
+    };
+    let has_tcp = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let by_tcp = has_tcp.local_addr().expect("an address");
+    let trunk = TrunkConfig {
+        port: Some(by_tcp.port()),
+        transport: Some(Transport::Udp),
+        ..TrunkConfig::new(TrunkId::new("acme").expect("a name"), by_tcp.ip().to_string())
+    };
+    let config = SipConfig { listeners: vec![listener], trunks: vec![trunk], ..open() };
+    let core = SipCore::start(config, brain.clone(), Arc::new(Bob)).await.expect("a free port");
+    assert!(brain.core.set(core.clone()).is_ok());
+    let call = |to: Destination, length: usize| {
+        let SipCommand::Invite(mut invite) = an_invite(to) else { unreachable!() };
+        invite.headers.cus_data = Some("x".repeat(length));
+        brain.order(DialogId::random(), SipCommand::Invite(invite));
+    };
+    let uri = |to: SocketAddr| Destination::Uri(SipUri(format!("sip:200@{to}")));
+    call(uri(by_tcp), 1000);
+    let (mut stream, _) = tokio::time::timeout(PATIENCE, has_tcp.accept()).await.expect("in time").expect("connected");
+    let text = hear(&mut stream, "\r\n\r\n").await;
+    assert!(text.contains("Via: SIP/2.0/TCP ") && text.contains(";transport=tcp>"), "{text}");
+
+    let hear_datagram = async |socket: &tokio::net::UdpSocket| {
+        let mut buffer = vec![0; 65_536];
+        let heard = tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await.expect("in time");
+        String::from_utf8_lossy(buffer.get(..heard.expect("a datagram")).expect("octets")).into_owned()
+    };
+    let has_none = tokio::net::UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
+    // The large one first: it has to find out; the small one needs not.
+    for length in [1000, 10] {
+        call(uri(has_none.local_addr().expect("an address")), length);
+        let text = hear_datagram(&has_none).await;
+        assert!(text.contains("Via: SIP/2.0/UDP ") && (text.len() > 1300) == (length == 1000), "{text}");
+    }
+    let wants_none = tokio::net::UdpSocket::bind(by_tcp).await.expect("the same port");
+    let (trunk, number) = (TrunkId::new("acme").expect("a name"), "200".into());
+    call(Destination::Trunk { trunk, number, more: false }, 1000);
+    let text = hear_datagram(&wants_none).await;
+    assert!(text.contains("Via: SIP/2.0/UDP ") && text.len() > 1300, "{text}");
+}

@@ -1,0 +1,65 @@
+//! Requests that are too large for a datagram (RFC 3261 §18.1.1).
+//!
+//! One above 1300 octets goes by TCP, since a path drops what it would have to cut into fragments, and by UDP after all where
+//! TCP cannot be had; that is remembered as of every target that fails, so that the next one need not find it out. The limit is
+//! that for paths whose MTU is not known: the MTU of our own interface says nothing about the rest of the path.
+//!
+//! Deliberately not: to a trunk whose `transport` is `"udp"`, for then its operator knows better, as where a firewall drops TCP in
+//! silence and each attempt costs its caller five seconds; to where a phone's datagrams come from, since behind NAT it is reached by nothing
+//! else; and ACKs of a 2xx, which have no transaction that could notice a failure: they go as their INVITE did.
+
+use tandem_actors::model::address::Transport;
+use tokio::time::Instant;
+
+use super::failover::Trail;
+use super::health::Standing;
+use super::*;
+
+/// RFC 3261 §18.1.1, for paths whose MTU is not known.
+const LARGEST_DATAGRAM: usize = 1300;
+
+impl Core {
+    /// The way of a request that is too large for its own.
+    pub(super) fn way_for_large(
+        &mut self,
+        draft: &Draft,
+        flow: Flow,
+        owner: &Owner,
+        trail: &Trail,
+        now: Instant,
+    ) -> Option<Flow> {
+        let way = Flow { transport: Transport::Tcp, ..flow };
+        let trunk = self.trunk_of(owner).and_then(|at| self.trunks.get(at));
+        let named = trunk.is_some_and(|trunk| trunk.config.transport == Some(Transport::Udp));
+        // What the peer has to say to us later comes to the port that we tell it.
+        let heard = |listener: &Listener| listener.transports.contains(&Transport::Tcp);
+        let possible = flow.transport == Transport::Udp
+            && !named
+            && trail.may_grow(way)
+            && self.listeners.get(flow.listener).is_some_and(heard)
+            && self.targets.standing(way.peer(), now) == Standing::Up;
+        if !possible {
+            return None;
+        }
+        let body = match owner {
+            // Written anew for each target.
+            Owner::Fork { dialog, fork } => self.fork_offer(*dialog, *fork, flow).map_or(0, |body| body.len()),
+            Owner::Prack { .. }
+            | Owner::Reinvite { .. }
+            | Owner::Info { .. }
+            | Owner::Refresh { .. }
+            | Owner::Bye { .. }
+            | Owner::Register { .. }
+            | Owner::KeepAlive { .. }
+            | Owner::Options { .. }
+            | Owner::Notify { .. }
+            | Owner::Probe
+            | Owner::Abandoned { .. }
+            | Owner::Nobody => draft.body.len(),
+        };
+        let via = self.via(flow, 0);
+        let contact = draft.contact.as_deref().map(|user| self.contact(flow, user, is_sips(&draft.uri)));
+        let written = draft.write(&via, &contact.unwrap_or_default(), &self.config.user_agent);
+        (written.len() - draft.body.len() + body > LARGEST_DATAGRAM).then_some(way)
+    }
+}
