@@ -1,4 +1,4 @@
-//! The README's table of keys, made of the comments of `raw.rs`, and the test that neither lies: every key has its default
+//! The README's table of keys, made of the comments in `raw`, and the test that neither lies: every key has its default
 //! and its reason, every default named is the one in the code, and the README has the table as it is.
 //! `TANDEM_WRITE_README=1 cargo test config::table` writes it.
 
@@ -9,7 +9,16 @@ use toml::{Table, Value};
 
 use super::raw;
 
-const SOURCE: &str = include_str!("raw.rs");
+const SOURCE: &str = concat!(
+    include_str!("raw/mod.rs"),
+    include_str!("raw/limits.rs"),
+    include_str!("raw/media.rs"),
+    include_str!("raw/modes.rs"),
+    include_str!("raw/registrar.rs"),
+    include_str!("raw/sight.rs"),
+    include_str!("raw/sip.rs"),
+    include_str!("raw/trunk.rs"),
+);
 const BEGIN: &str = "<!-- configuration: written by `TANDEM_WRITE_README=1 cargo test config::table` -->";
 const END: &str = "<!-- end of configuration -->";
 
@@ -20,7 +29,7 @@ struct Key {
     why: String,
 }
 
-/// Every public field of a struct of `raw.rs` with its comment.
+/// Every public field of a struct of `raw` with its comment.
 fn fields(of: &str) -> Vec<Key> {
     let start = SOURCE.find(&format!("pub struct {of} {{")).unwrap_or_else(|| panic!("no struct {of}"));
     let body = &SOURCE[start..start + SOURCE[start..].find("\n}").expect("its end")];
