@@ -56,7 +56,12 @@ struct Held {
 pub(super) struct Offers {
     machine: Reoffer,
     held: Option<Held>,
+    /// How often in a row ours met a 500 that asks for it again.
+    overlaps: u8,
 }
+
+/// Most repetitions of an offer that meets 500 with Retry-After: a peer may answer every one so.
+const MOST_OVERLAPS: u8 = 3;
 
 impl Offers {
     /// The peer's offer that waits for the leg.
@@ -283,6 +288,11 @@ impl Core {
             (422, Some(least)) if self.raise_session(id, least) => {
                 self.reoffer(id, reoffer::Input::Glare(Duration::ZERO), now);
             }
+            // RFC 3261 §14.2, RFC 3311 §5.2: it has an offer of its own under way. FreeSWITCH says so where others say 491.
+            (500, _) if response.is_some_and(|response| self.overlaps(id, response)) => {
+                let asked = response.and_then(overlap).unwrap_or_default();
+                self.reoffer(id, reoffer::Input::Glare(asked + back_off(false)), now);
+            }
             // RFC 3261 §14.1: these end the dialog; every other failure leaves it as it was.
             (408 | 481, _) => {
                 self.tell(id, DialogEvent::ReofferFailed(status));
@@ -296,6 +306,14 @@ impl Core {
                 self.reoffer(id, reoffer::Input::Done, now);
             }
         }
+    }
+
+    /// Whether a 500 to an offer of ours asks for it once more, and may.
+    fn overlaps(&mut self, id: DialogId, response: &Message) -> bool {
+        let Some(dialog) = self.dialogs.get_mut(&id) else { return false };
+        let again = overlap(response).is_some() && dialog.offers.overlaps < MOST_OVERLAPS;
+        dialog.offers.overlaps = if again { dialog.offers.overlaps + 1 } else { 0 };
+        again
     }
 
     /// Raises the interval of the session to what a 422 wants; `false` where that is no more than was asked for.
@@ -334,6 +352,7 @@ impl Core {
         match description_of(response) {
             Some(Ok(answer)) => {
                 if let Some(dialog) = self.dialogs.get_mut(&id) {
+                    dialog.offers.overlaps = 0;
                     dialog.remote = Some(answer.clone());
                     dialog.local = offered.or(dialog.local.take());
                 }
@@ -368,4 +387,10 @@ impl Core {
         let (flow, sips) = (record.flow, record.sips);
         Some(self.contact(flow, &user, sips))
     }
+}
+
+/// How long a 500 asks an offer to wait: 0 to 10 s where two overlap (RFC 3261 §14.2); whoever asks for more is out of order.
+fn overlap(response: &Message) -> Option<Duration> {
+    let asked = view::seconds(&response.get(HeaderName::RetryAfter)?)?;
+    (asked <= 10).then(|| Duration::from_secs(asked.into()))
 }

@@ -87,6 +87,29 @@ async fn without_update_the_refresh_is_a_re_invite_whose_description_is_the_one_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_re_invite_that_meets_500_with_retry_after_is_sent_again_then_but_not_for_ever() {
+    let bench = Bench::new(Manner::Answers, open());
+    let (id, _, _) = called(&bench, &[]);
+    let overlapping = ["Retry-After: 2"];
+    let mut sent = 0;
+    bench.brain.order(id, SipCommand::Reoffer(Box::new(offer(5))));
+    while let Some(reinvite) = bench.heard().into_iter().find(|text| text.starts_with("INVITE ")) {
+        sent += 1;
+        assert!(sent < 10, "it goes on for ever");
+        bench.raw(answer(&reinvite, "500 Overlapping Requests", &overlapping, ""));
+        tokio::time::sleep(Duration::from_millis(1900)).await;
+        assert!(!bench.heard().concat().contains("INVITE sip:"), "before its time");
+        tokio::time::sleep(Duration::from_millis(2200)).await;
+    }
+    assert_eq!(sent, 4);
+    bench.brain.order(id, SipCommand::Reoffer(Box::new(offer(5))));
+    let reinvite = bench.heard().into_iter().find(|text| text.starts_with("INVITE ")).expect("another");
+    bench.raw(answer(&reinvite, "500 Out of order", &["Retry-After: 600"], ""));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(bench.heard().is_empty() && confirmed(&bench.core, id), "the call goes on as it was");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refresh_answered_481_ends_the_dialog_and_491_backs_off() {
     let bench = Bench::new(Manner::Answers, open());
     let mut changes = OURS.to_vec();
