@@ -508,7 +508,7 @@ pub fn toml(ports: Ports, rtp: (u16, u16), pstn_port: u16, wishes: &Wishes) -> S
     };
     let carrier = wishes.carrier.map_or_else(String::new, |address| {
         format!(
-            "[[trunks]]\nname = \"carrier\"\nhost = \"127.0.0.1\"\nport = {}\nusername = \"tandem\"\n\
+            "[[trunks]]\nname = \"carrier\"\nprofile = \"kamailio\"\nhost = \"127.0.0.1\"\nport = {}\nusername = \"tandem\"\n\
              password = \"tandem-pw\"\nregister = true\nregister_expires_s = 60\noptions_interval_s = 0\n\
              allowed_addresses = [\"127.0.0.1/32\"]\nroutes = {{ \"*\" = \"user:alice\" }}\n",
             address.port()

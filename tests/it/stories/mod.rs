@@ -8,6 +8,7 @@ mod faults;
 mod ivr;
 mod load;
 mod many;
+mod neighbours;
 mod registrar;
 mod rooms;
 mod rtc_to_sip;
