@@ -14,8 +14,8 @@ use crate::model::settings::{Line, Lines, Rotation};
 
 /// The longest that failures make a line rest.
 const LONGEST_REST: Duration = Duration::from_secs(3600);
-/// A lease this young is its holder's though the ledger does not have the call or the leg yet.
-const BEING_BORN: Duration = Duration::from_secs(10);
+/// A lease this young is its holder's though the ledger does not have the call or the leg yet; so is a place.
+pub(super) const BEING_BORN: Duration = Duration::from_secs(10);
 
 /// How the call on a line ended, as far as the line is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,11 @@
 //! What a call takes of a trunk: a place among its `max_calls`, its turn by `max_cps`, and a line where it has lines of its own
-//! ([`super::board`]). Kept in the ledger by call id: a call that ended without giving back what it had is found out at the next
+//! ([`super::board`]). Kept in the ledger by call id: a call that ended without giving back what it had is found out at a later
 //! look, so nothing leaks.
 
-use super::board::{Lease, LineOutcome, Wanted};
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use super::board::{BEING_BORN, Lease, LineOutcome, Wanted};
 use crate::ctx::Ctx;
 use crate::model::address::{SipOrigin, SipUri};
 use crate::model::ids::{CallId, LegId, LineId, TrunkId};
@@ -33,12 +36,12 @@ pub fn admit(ctx: &Ctx, trunk: &TrunkId, call: CallId) -> Result<(), Full> {
     let (limit, rate) = settings.map_or((None, None), |settings| (settings.max_calls, settings.max_cps));
     let now = ctx.wall();
     let admitted = ctx.ledger.trunks.update(trunk, |row| {
-        if row.calls.contains(&call) {
+        if row.calls.contains_key(&call) {
             return Ok(());
         }
         let full = |calls: usize| limit.is_some_and(|limit| calls >= limit as usize);
         if full(row.calls.len()) {
-            row.calls.retain(|other| ctx.ledger.calls.contains(other));
+            drop_dead(ctx, &mut row.calls, now);
             if full(row.calls.len()) {
                 return Err(Full::Places);
             }
@@ -46,7 +49,7 @@ pub fn admit(ctx: &Ctx, trunk: &TrunkId, call: CallId) -> Result<(), Full> {
         if rate.is_some_and(|rate| !row.rate.take(rate, now)) {
             return Err(Full::Rate);
         }
-        row.calls.insert(call);
+        row.calls.insert(call, now);
         Ok(())
     });
     let admitted = admitted.unwrap_or(Err(Full::Unknown));
@@ -65,8 +68,8 @@ pub fn admit(ctx: &Ctx, trunk: &TrunkId, call: CallId) -> Result<(), Full> {
 /// What a call has of a trunk for this leg goes on as another call's, with the leg.
 pub fn hand_over(ctx: &Ctx, trunk: &TrunkId, leg: LegId, from: CallId, to: CallId) {
     ctx.ledger.trunks.update(trunk, |row| {
-        if row.calls.remove(&from) {
-            row.calls.insert(to);
+        if let Some(since) = row.calls.remove(&from) {
+            row.calls.insert(to, since);
         }
         row.board.hand_over(leg, to);
     });
@@ -178,8 +181,14 @@ pub fn release(ctx: &Ctx, trunk: &TrunkId, call: CallId) {
 
 /// Drops places whose calls are gone.
 pub(super) fn sweep(ctx: &Ctx, trunk: &TrunkId) {
-    ctx.ledger.trunks.update(trunk, |row| row.calls.retain(|call| ctx.ledger.calls.contains(call)));
+    let now = ctx.wall();
+    ctx.ledger.trunks.update(trunk, |row| drop_dead(ctx, &mut row.calls, now));
     show(ctx, trunk);
+}
+
+/// An incoming call has its place before it has its row: without it, it is gone only after a while.
+fn drop_dead(ctx: &Ctx, calls: &mut BTreeMap<CallId, SystemTime>, now: SystemTime) {
+    calls.retain(|call, since| *since + BEING_BORN > now || ctx.ledger.calls.contains(call));
 }
 
 fn refused(trunk: &TrunkId, limit: &'static str) {

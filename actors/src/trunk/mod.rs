@@ -9,7 +9,7 @@ mod rate;
 pub mod registration;
 mod supervisor;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 pub use actor::Trunk;
@@ -63,8 +63,8 @@ pub struct TrunkCheckpoint {
     pub registration: Registration,
     /// Whether it lives.
     pub health: Health,
-    /// Calls up on it, both directions.
-    pub calls: BTreeSet<CallId>,
+    /// Calls up on it, both directions, and since when.
+    pub calls: BTreeMap<CallId, SystemTime>,
     /// How fast they begin.
     pub rate: Rate,
     /// Its lines, where it has some.
