@@ -16,6 +16,7 @@ mod security;
 mod sight;
 mod sim_gateway;
 mod sip_browsers;
+mod sip_soak;
 mod sip_to_rtc;
 mod soak;
 mod surroundings;

@@ -25,8 +25,33 @@ fn rest(kind: Kind) -> Duration {
     Duration::from_secs(if kind.label().ends_with("_supervisor") { 65 } else { 31 })
 }
 
-fn number(name: &str) -> Option<u64> {
+pub(super) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}
+
+/// Every party acts again and again until the time is over, or one of them fails.
+pub(super) fn repeat(length: Duration, over: &AtomicBool, parties: Vec<Box<dyn FnMut() + Send + '_>>) {
+    struct Over<'a>(&'a AtomicBool);
+    impl Drop for Over<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    std::thread::scope(|scope| {
+        for mut party in parties {
+            scope.spawn(move || {
+                let _over = Over(over);
+                while !over.load(Ordering::Relaxed) {
+                    party();
+                }
+            });
+        }
+        let end = Instant::now() + length;
+        while !over.load(Ordering::Relaxed) && Instant::now() < end {
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+        drop(Over(over));
+    });
 }
 
 /// What the parties share.
@@ -164,33 +189,14 @@ fn soak(length: Duration) -> Stage {
     stage.a_phone_is_called_into_a_room();
     let (before, rows) = stage.at_rest();
 
-    let crashes = std::thread::scope(|scope| {
-        // A party that fails ends the others too.
-        struct Over<'a>(&'a AtomicBool);
-        impl Drop for Over<'_> {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::Relaxed);
-            }
-        }
-        let (stage, bob, carol) = (&stage, &mut bob, &mut carol);
-        let repeat = move |party: &mut dyn FnMut()| {
-            let _over = Over(&stage.over);
-            while stage.on() {
-                party();
-            }
-        };
-        let crashes = scope.spawn(move || stage.break_things(seed, Duration::from_millis(2500)));
-        scope.spawn(move || repeat(&mut || stage.phones_call_the_service()));
-        scope.spawn(move || repeat(&mut || stage.an_app_does_not_take_it(bob)));
-        scope.spawn(move || repeat(&mut || stage.an_app_calls_the_service(carol)));
-        scope.spawn(move || repeat(&mut || stage.a_phone_is_called_into_a_room()));
-        let end = Instant::now() + length;
-        while stage.on() && Instant::now() < end {
-            std::thread::park_timeout(Duration::from_millis(100));
-        }
-        drop(Over(&stage.over));
-        crashes.join().expect("the breaker")
-    });
+    let mut crashes = 0;
+    let mut parties: Vec<Box<dyn FnMut() + Send + '_>> =
+        vec![Box::new(|| crashes += stage.break_things(seed, Duration::from_millis(2500)))];
+    parties.push(Box::new(|| stage.phones_call_the_service()));
+    parties.push(Box::new(|| stage.an_app_does_not_take_it(&mut bob)));
+    parties.push(Box::new(|| stage.an_app_calls_the_service(&mut carol)));
+    parties.push(Box::new(|| stage.a_phone_is_called_into_a_room()));
+    repeat(length, &stage.over, parties);
     let calls = stage.calls.load(Ordering::Relaxed);
     println!("{calls} calls, {crashes} crashes");
     assert!(
