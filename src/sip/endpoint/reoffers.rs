@@ -390,7 +390,7 @@ impl Core {
 }
 
 /// How long a 500 asks an offer to wait: 0 to 10 s where two overlap (RFC 3261 §14.2); whoever asks for more is out of order.
-fn overlap(response: &Message) -> Option<Duration> {
-    let asked = view::seconds(&response.get(HeaderName::RetryAfter)?)?;
+pub(super) fn overlap(response: &Message) -> Option<Duration> {
+    let asked = view::retry_after(&response.get(HeaderName::RetryAfter)?)?;
     (asked <= 10).then(|| Duration::from_secs(asked.into()))
 }

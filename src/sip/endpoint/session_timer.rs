@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::super::dialog::reoffer::{self, back_off};
 use super::super::dialog::session_timer::{Due, Said, SessionPolicy, SessionTimer};
+use super::reoffers::overlap;
 use super::*;
 
 impl Core {
@@ -80,6 +81,7 @@ impl Core {
         let Some(established) = self.established_mut(id) else { return };
         let Some(timer) = &mut established.session else { return };
         let owner = established.record.owner;
+        let overlap = response.and_then(overlap).map(|asked| asked + back_off(false));
         match (status, response) {
             (200..=299, Some(response)) => {
                 established.session = SessionTimer::as_uac(Said::of(response), now);
@@ -99,6 +101,7 @@ impl Core {
                 self.end(id, cause, now);
             }
             (491, _) => timer.again(Some(back_off(owner)), now),
+            (500, _) if overlap.is_some() => timer.again(overlap, now),
             (405 | 501, _) if established.allows_update => {
                 established.allows_update = false;
                 timer.again(Some(Duration::ZERO), now);

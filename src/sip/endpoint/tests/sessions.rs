@@ -128,6 +128,22 @@ async fn a_refresh_answered_481_ends_the_dialog_and_491_backs_off() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rfc_3311_5_2_an_update_answered_500_with_retry_after_is_sent_again_after_it() {
+    let bench = Bench::new(Manner::Answers, open());
+    let mut changes = OURS.to_vec();
+    changes.push(("Allow", "UPDATE"));
+    let (id, _, _) = called(&bench, &changes);
+    tokio::time::sleep(Duration::from_secs(46)).await;
+    let update = bench.heard().into_iter().find(|text| text.starts_with("UPDATE ")).expect("an UPDATE");
+    bench.raw(answer(&update, "500 Overlapping Requests", &["Retry-After: 7"], ""));
+    tokio::time::sleep(Duration::from_millis(6900)).await;
+    assert!(bench.heard().iter().all(|text| !text.starts_with("UPDATE ")), "not before");
+    tokio::time::sleep(Duration::from_millis(2200)).await;
+    assert!(bench.heard().iter().any(|text| text.starts_with("UPDATE ")));
+    assert!(confirmed(&bench.core, id));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refresh_that_wants_a_longer_session_is_sent_again_with_it() {
     let bench = Bench::new(Manner::Answers, open());
     let mut changes = OURS.to_vec();
