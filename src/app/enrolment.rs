@@ -123,6 +123,7 @@ mod tests {
             source: "192.0.2.7:5060".parse().expect("an address"),
             transport: Transport::Udp,
             listener: ListenerId::new("udp").expect("an id"),
+            heard_at: None,
             change: RegisterChange::Update(vec![AskedContact::plain("sip:1001@192.0.2.7", Some(3600))]),
             path: Vec::new(),
             supports: RegisterSupport::default(),

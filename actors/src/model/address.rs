@@ -1,7 +1,7 @@
 //! Who is called and who calls: SIP URIs as text that was checked by the wire core, application headers, caller identity.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -188,6 +188,10 @@ pub struct Contact {
     /// It said another address than its datagrams came from: a NAT is between us, which forgets it unless it hears of us.
     #[serde(default)]
     pub behind_nat: bool,
+    /// Our address that it registered at, where the listener has several: requests leave from it, since a NAT or a firewall on
+    /// the way lets no other in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_at: Option<IpAddr>,
 }
 
 /// A user agent's own URN, which its bindings share whatever address it has (RFC 5626 §4.1, RFC 5627), as `urn:uuid:…`.

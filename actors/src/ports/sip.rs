@@ -417,6 +417,8 @@ pub struct RegisterRequest {
     pub transport: Transport,
     /// The listener that heard it.
     pub listener: ListenerId,
+    /// Our address that it came to, where the listener has several.
+    pub heard_at: Option<IpAddr>,
     /// What it wants.
     pub change: RegisterChange,
     /// The proxies it came through, nearest first, as Path has them (RFC 3327).

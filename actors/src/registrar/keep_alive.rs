@@ -135,6 +135,7 @@ mod tests {
                 listener: ListenerId::new("udp").expect("an id"),
                 path: Vec::new(),
                 behind_nat,
+                heard_at: None,
             },
             expires_at: at(10_000),
             q: 1000,

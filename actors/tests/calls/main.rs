@@ -146,6 +146,7 @@ fn register(world: &World, phone: &str, port: u16) {
         listener: ListenerId::new("udp").expect("a name"),
         path: Vec::new(),
         behind_nat: false,
+        heard_at: None,
     };
     let binding = SavedBinding {
         subscriber: subscriber(phone),

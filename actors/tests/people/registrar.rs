@@ -32,6 +32,7 @@ async fn register_at(world: &World, cseq: u32, contacts: Vec<AskedContact>) -> R
         source: "192.0.2.7:5060".parse().expect("an address"),
         transport: Transport::Udp,
         listener: ListenerId::new("udp").expect("an id"),
+        heard_at: None,
         change: RegisterChange::Update(contacts),
         path: Vec::new(),
         supports: RegisterSupport { gruu: true, outbound: Outbound::Possible },

@@ -18,7 +18,7 @@ impl Core {
             }
             return;
         };
-        let flow = Flow::udp(listener, contact.source);
+        let flow = self.datagrams_to(listener, contact);
         let Some(id) = id else {
             self.send(flow, Bytes::from_static(EMPTY_LINE));
             return;

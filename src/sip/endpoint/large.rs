@@ -28,7 +28,7 @@ impl Core {
         trail: &Trail,
         now: Instant,
     ) -> Option<Flow> {
-        let way = Flow { transport: Transport::Tcp, ..flow };
+        let way = Flow { transport: Transport::Tcp, local: None, ..flow };
         let trunk = self.trunk_of(owner).and_then(|at| self.trunks.get(at));
         let named = trunk.is_some_and(|trunk| trunk.config.transport == Some(Transport::Udp));
         // What the peer has to say to us later comes to the port that we tell it.

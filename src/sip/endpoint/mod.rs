@@ -46,7 +46,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tandem_actors::model::address::Transport;
+use tandem_actors::model::address::{Contact, Transport};
 use tandem_actors::model::ids::{CallId, DialogId, Epoch, ListenerId, TrunkId};
 use tandem_actors::ports::sip::SipEvent;
 use tokio::time::Instant;
@@ -388,12 +388,22 @@ impl Core {
         match listener.external_ip {
             Some(external) if !near => SocketAddr::new(external, port),
             Some(_) | None if listener.local.ip().is_unspecified() => {
-                // The address that it came to, else the one that packets to there leave from.
+                // The address that it came to or leaves from, else the one that the kernel has packets to there leave from.
                 let ours = flow.local.unwrap_or_else(|| self.sources.toward(peer));
                 SocketAddr::new(ours, port)
             }
             Some(_) | None => listener.local,
         }
+    }
+
+    /// The way to a phone that registered by datagrams: from the address of ours that it registered at, where a listener has
+    /// several and this one is still there.
+    fn datagrams_to(&mut self, listener: usize, contact: &Contact) -> Flow {
+        let flow = Flow::udp(listener, contact.source);
+        let has_several = self.listeners.get(listener).is_some_and(|listener| listener.local.ip().is_unspecified());
+        let same_family = |ours: &IpAddr| ours.is_ipv4() == contact.source.is_ipv4();
+        let local = contact.heard_at.filter(same_family).filter(|ours| has_several && self.sources.has(*ours));
+        Flow { local, ..flow }
     }
 
     /// Our Contact on the way to a peer; `sips` where the request that makes the dialog asks for it (RFC 5630 §3.2.1).

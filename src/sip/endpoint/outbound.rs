@@ -179,7 +179,7 @@ impl Core {
     }
 
     fn invite_draft(
-        &self,
+        &mut self,
         invite: &OutgoingInvite,
         destination: &Destination,
     ) -> Option<(Draft, Option<usize>, NextHop)> {
@@ -197,7 +197,7 @@ impl Core {
                     None if contact.transport.is_stream() => {
                         NextHop::Flow(Flow::accepted(listener, contact.transport, contact.source))
                     }
-                    None => NextHop::Flow(Flow::udp(listener, contact.source)),
+                    None => NextHop::Flow(self.datagrams_to(listener, contact)),
                 };
                 (contact.uri.0.clone(), contact.path.clone(), format!("<{}>", contact.uri.0), None, hop)
             }
@@ -277,7 +277,8 @@ impl Core {
 
     /// Our offer as this fork's peer should see it: with the address it reaches us at, which is known once its own is.
     pub(super) fn fork_offer(&mut self, id: DialogId, fork: usize, flow: Flow) -> Option<String> {
-        let ip = self.advertised(flow).ip();
+        // Media leaves by the way that the kernel chooses, whichever of our addresses the peer registered at.
+        let ip = self.advertised(flow.connection()).ip();
         let Some(Dialog { side: Side::Uac(outgoing), .. }) = self.dialogs.get_mut(&id) else { return None };
         let mut offer = outgoing.offer.as_ref()?.0.clone();
         // The media session's socket is of one family; a WebRTC peer's is one of everybody, and named in its candidate.

@@ -71,6 +71,7 @@ impl Core {
             source: flow.remote,
             transport: flow.transport,
             listener,
+            heard_at: flow.local,
             change,
             path,
             supports,

@@ -159,6 +159,7 @@ impl Shared {
     pub(super) fn with<R>(&self, step: impl FnOnce(&mut Core, Instant) -> R) -> R {
         let now = Instant::now();
         let mut guarded = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        guarded.core.sources.age(now);
         let result = step(&mut guarded.core, now);
         if !guarded.carrying {
             guarded.carrying = true;

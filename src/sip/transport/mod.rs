@@ -27,9 +27,11 @@ mod websocket;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tandem_actors::model::address::Transport;
+use tokio::time::Instant;
 
 use super::config::BindError;
 
@@ -108,14 +110,43 @@ fn is_broken(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBADF | libc::ENOTSOCK | libc::EINVAL))
 }
 
-/// Our own address on the way to a peer, asked of the kernel's routing table and remembered.
+/// Our own addresses, asked of the kernel and remembered for a while.
 #[derive(Debug, Default)]
-pub struct SourceAddresses(HashMap<IpAddr, IpAddr>);
+pub struct SourceAddresses {
+    /// On the way to a peer, by the routing table.
+    toward: HashMap<IpAddr, IpAddr>,
+    /// Whether an address is ours.
+    ours: HashMap<IpAddr, bool>,
+    since: Option<Instant>,
+}
+
+/// Routes and addresses change seldom, but they do.
+const REMEMBERED: Duration = Duration::from_secs(60);
 
 impl SourceAddresses {
+    /// Forgets what was asked a while ago.
+    pub fn age(&mut self, now: Instant) {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= REMEMBERED) {
+            self.toward.clear();
+            self.ours.clear();
+            self.since = Some(now);
+        }
+    }
+    /// Whether an address is one of ours, which can be sent from.
+    pub fn has(&mut self, address: IpAddr) -> bool {
+        if let Some(known) = self.ours.get(&address) {
+            return *known;
+        }
+        let found = UdpSocket::bind((address, 0)).is_ok();
+        if self.ours.len() > 4096 {
+            self.ours.clear();
+        }
+        self.ours.insert(address, found);
+        found
+    }
     /// The address packets to this peer leave from; the peer's own unspecified address when there is no route.
     pub fn toward(&mut self, peer: IpAddr) -> IpAddr {
-        if let Some(known) = self.0.get(&peer) {
+        if let Some(known) = self.toward.get(&peer) {
             return *known;
         }
         let unspecified = match peer {
@@ -126,11 +157,11 @@ impl SourceAddresses {
         let found = UdpSocket::bind((unspecified, 0))
             .and_then(|socket| socket.connect((peer, 9)).and_then(|()| socket.local_addr()))
             .map_or(unspecified, |address| address.ip());
-        if self.0.len() > 4096 {
+        if self.toward.len() > 4096 {
             // Routes change seldom, strangers come often.
-            self.0.clear();
+            self.toward.clear();
         }
-        self.0.insert(peer, found);
+        self.toward.insert(peer, found);
         found
     }
 }

@@ -87,6 +87,7 @@ fn binding(subscriber: &SubscriberId) -> SavedBinding {
         contact: Contact {
             path: Vec::new(),
             behind_nat: false,
+            heard_at: None,
             uri: SipUri("sip:1001@192.0.2.7:5060".into()),
             source: "192.0.2.7:5060".parse().expect("an address"),
             transport: Transport::Udp,

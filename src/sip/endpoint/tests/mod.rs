@@ -2,6 +2,7 @@
 //! them are given, and a core for it.
 
 mod abuse;
+mod addresses;
 mod early;
 mod endurance;
 mod failover;

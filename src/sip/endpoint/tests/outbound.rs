@@ -76,6 +76,7 @@ fn contact(source: &str) -> Destination {
     Destination::Contact(Contact {
         path: Vec::new(),
         behind_nat: false,
+        heard_at: None,
         uri: SipUri(format!("sip:200@{source}")),
         source: source.parse().expect("an address"),
         transport: Transport::Udp,

@@ -103,6 +103,7 @@ fn contact(path: &[&str]) -> Contact {
         listener: ListenerId::new("udp").expect("a name"),
         path: path.iter().map(|proxy| (*proxy).to_owned()).collect(),
         behind_nat: true,
+        heard_at: None,
     }
 }
 

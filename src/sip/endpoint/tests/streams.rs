@@ -209,6 +209,7 @@ async fn rfc_5626_5_3_a_contact_whose_connection_is_gone_is_not_reached_by_anoth
     let contact = Contact {
         path: Vec::new(),
         behind_nat: false,
+        heard_at: None,
         uri: SipUri(format!("sip:200@{source};transport=tcp")),
         source,
         transport: Transport::Tcp,
