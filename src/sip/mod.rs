@@ -18,7 +18,7 @@
 //! 3903), since there is nothing to subscribe to here.
 //! Deliberately not (yet): redirection by phones. Not at all: INVITEs of ours without an offer (we always have one),
 //! offers of ours by UPDATE (see `endpoint::reoffers`), S/MIME (493), security agreement (a 494 is the end of the call), loops
-//! seen by our own branch (RFC 5393: a B2BUA's calls begin anew; Max-Forwards ends them, RFC 7332).
+//! seen by our own branch (RFC 5393 §4: a B2BUA's calls begin anew; Max-Forwards ends them, RFC 7332; its §5 is `endpoint::breadth`).
 //!
 //! Every message of RFC 4475 and RFC 5118 has its outcome in `tests/data/torture`; what reads a stranger's octets is fuzzed (`fuzz`,
 //! `endpoint::tests::fuzz`).

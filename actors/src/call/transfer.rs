@@ -68,7 +68,9 @@ pub(super) fn lead(ctx: &Ctx, call: &CallCheckpoint, leg: LegId, referral: Refer
     let name = call.parties().find(|party| party.leg == leg).map_or("", |party| party.name.as_str());
     let (replaced, carried) = match replaces {
         Replaced::Nobody => (None, Carried { referred_by, ..Carried::default() }),
-        Replaced::Elsewhere(replaces) => (None, Carried { referred_by, replaces: Some(replaces) }),
+        Replaced::Elsewhere(replaces) => {
+            (None, Carried { referred_by, replaces: Some(replaces), ..Carried::default() })
+        }
         Replaced::Leg(replaced) => (Some(replaced), Carried { referred_by, ..Carried::default() }),
     };
     let to = match replaced {

@@ -246,6 +246,8 @@ pub struct Carried {
     pub referred_by: Option<String>,
     /// Replaces (RFC 3891): the dialog elsewhere that it takes the place of.
     pub replaces: Option<String>,
+    /// Max-Breadth (RFC 5393): into how many branches at once the request may still be forked.
+    pub max_breadth: Option<u8>,
 }
 
 /// The caller as the callee is shown.

@@ -439,7 +439,12 @@ impl Core {
 
 /// What goes on to the other side as it came.
 fn carried_of(request: &Message) -> Carried {
-    Carried { referred_by: request.text(HeaderName::ReferredBy), replaces: None }
+    let breadth = request.get(HeaderName::MaxBreadth).and_then(|value| view::number(trim(&value), u8::MAX.into()));
+    Carried {
+        referred_by: request.text(HeaderName::ReferredBy),
+        replaces: None,
+        max_breadth: breadth.and_then(|breadth| u8::try_from(breadth).ok()),
+    }
 }
 
 /// X-Number, X-CusData, X-ArInfo, X-App.

@@ -12,6 +12,7 @@
 //! ```
 
 mod amend;
+mod breadth;
 mod dispatch;
 mod draft;
 mod early;

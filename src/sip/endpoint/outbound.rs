@@ -2,7 +2,7 @@
 //! §9.1, §16.7 step 6 for the choice among failures).
 
 use tandem_actors::model::address::AppHeaders;
-use tandem_actors::model::cause::Cause;
+use tandem_actors::model::cause::{Blame, Cause};
 use tandem_actors::model::negotiate::{AudioAnswer, AudioOffer, Profile};
 use tandem_actors::ports::sip::{Destination, DialogEvent, OutgoingInvite};
 use tokio::time::Instant;
@@ -138,8 +138,11 @@ impl Core {
     pub(super) fn outgoing_invite(&mut self, id: DialogId, invite: &OutgoingInvite, now: Instant) {
         let mut hops = Vec::new();
         let mut forks = Vec::new();
-        for destination in &invite.to {
-            let Some((draft, trunk, hop)) = self.invite_draft(invite, destination) else { continue };
+        let shares = breadth::shares(invite.carried.max_breadth, invite.to.len());
+        let narrow = shares.is_empty() && !invite.to.is_empty();
+        for (destination, share) in invite.to.iter().zip(shares) {
+            let Some((mut draft, trunk, hop)) = self.invite_draft(invite, destination) else { continue };
+            draft.headers.extend(share.map(|share| (HeaderName::MaxBreadth, share.to_string())));
             let local_tag = tag_of(draft.from.as_bytes());
             self.names.insert((draft.call_id.clone(), local_tag.clone()), id);
             hops.push((draft.clone(), hop));
@@ -167,6 +170,10 @@ impl Core {
         }
         if let Some(call) = self.awaited.remove(&id) {
             self.effects.push(Effect::Belong { call, call_ids: self.call_ids(id) });
+        }
+        if narrow {
+            self.end(id, Cause::new(440, None, Blame::Client, "its Max-Breadth is spent"), now);
+            return;
         }
         if hops.is_empty() {
             self.end(id, Cause::not_found("no destination that can be reached by SIP"), now);

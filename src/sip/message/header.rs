@@ -41,6 +41,7 @@ names! {
     CallId "Call-ID" compact "i",
     CSeq "CSeq",
     MaxForwards "Max-Forwards",
+    MaxBreadth "Max-Breadth",
     Contact "Contact" compact "m",
     ContentLength "Content-Length" compact "l",
     ContentType "Content-Type" compact "c",

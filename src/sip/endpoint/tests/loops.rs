@@ -28,6 +28,38 @@ async fn a_loop_of_two_switches_ends_with_483_back_to_the_caller() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rfc_5393_5_what_came_of_max_breadth_is_shared_out_among_the_contacts_rung_and_none_is_440() {
+    let bench = super::requests::Bench::new(Manner::Sleeps, open());
+    let order = |max_breadth, contacts: u8| {
+        let to = (1..=contacts).map(|n| Destination::Uri(SipUri(format!("sip:200@192.0.2.{}", 10 + n)))).collect();
+        let invite = OutgoingInvite {
+            leg: LegId(1),
+            to,
+            caller: CallerId::default(),
+            headers: AppHeaders::default(),
+            max_forwards: MaxForwards(9),
+            carried: tandem_actors::model::address::Carried { max_breadth, ..Default::default() },
+            offer: offer(1),
+        };
+        let dialog = DialogId::random();
+        bench.brain.order(dialog, SipCommand::Invite(Box::new(invite)));
+        let breadth =
+            |text: &String| text.lines().find_map(|line| line.strip_prefix("Max-Breadth: ")).map(str::to_owned);
+        let invites: Vec<_> = bench.heard().iter().filter(|text| text.starts_with("INVITE ")).map(breadth).collect();
+        (invites, bench.brain.ended().into_iter().find(|(id, _)| *id == dialog).map(|(_, cause)| cause.status))
+    };
+    let said = |value: &str| Some(value.to_owned());
+    assert_eq!(order(Some(5), 2), (vec![said("3"), said("2")], None));
+    assert_eq!(order(Some(1), 2), (vec![said("1")], None));
+    assert_eq!(order(None, 1), (vec![None], None));
+    assert_eq!(order(Some(0), 1), (vec![], Some(440)));
+    // As it is read.
+    bench.ask("INVITE", &[("Max-Breadth", "7")]);
+    let came = |event: &SipEvent| matches!(event, SipEvent::Incoming(invite) if invite.carried.max_breadth == Some(7));
+    assert!(bench.brain.events.lock().expect("the events").iter().any(came));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_switch_that_calls_itself_ends_with_483_too() {
     let pair = pair_of(1, FINE, [Manner::Rejects, Manner::Forwards(2)], open(), open());
     call(&pair, to_b("200"));
