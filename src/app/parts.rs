@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::config::meant::{Abuse, Sessions};
+use crate::config::meant::{Abuse, Sessions, Telling};
 use crate::config::raw::{self, Digest, Prack};
 use crate::http::tokens::{ShortKey, TokenKey};
 use crate::http::{HttpConfig, HttpsConfig};
@@ -14,8 +14,8 @@ use crate::media::{MediaConfig, OpusSettings};
 use crate::sip::nuisance::Budget;
 use crate::sip::sight::hep::HepConfig;
 use crate::sip::{
-    DigestAlgorithm, DigestOffer, ListenerConfig, Redirects, Reliability, SessionPolicy, SipConfig, TlsPeer,
-    TrunkConfig, TrunkTarget,
+    DigestAlgorithm, DigestOffer, ForwardingHeaders, IdentityHeader, IdentityPolicy, ListenerConfig, NumberUri,
+    Redirects, Reliability, SessionPolicy, SipConfig, TlsPeer, TrunkConfig, TrunkTarget,
 };
 
 use super::certificates::Configs;
@@ -57,7 +57,7 @@ pub(super) fn sip(config: &Config, certificates: &Configs, began: (SystemTime, I
                 realm: trunk.realm.clone(),
                 allowed_addresses: trunk.allowed_addresses.clone(),
                 domain: trunk.domain.clone(),
-                assert_identity: trunk.assert_identity,
+                identity: identity_policy(&trunk.identity),
                 listener: trunk.listener.clone(),
                 tls: trunk
                     .tls
@@ -114,6 +114,31 @@ pub(super) fn sip(config: &Config, certificates: &Configs, began: (SystemTime, I
         max_dialogs: 4 * config.brain.limits.max_calls as usize + 4096,
         retry_after: u32::try_from(config.brain.limits.retry_after.as_secs()).unwrap_or(u32::MAX),
         ..SipConfig::default()
+    }
+}
+
+fn identity_policy(meant: &Telling) -> IdentityPolicy {
+    let header = |header: &raw::IdentityHeader| match header {
+        raw::IdentityHeader::Pai => IdentityHeader::Asserted,
+        raw::IdentityHeader::Ppi => IdentityHeader::Preferred,
+        raw::IdentityHeader::Rpid => IdentityHeader::RemoteParty,
+    };
+    IdentityPolicy {
+        believed: meant.believed,
+        trusted: meant.trusted,
+        headers: meant.headers.iter().map(header).collect(),
+        forwarding: match meant.forwarding {
+            raw::ForwardingHeaders::None => ForwardingHeaders::None,
+            raw::ForwardingHeaders::Diversion => ForwardingHeaders::Diversion,
+            raw::ForwardingHeaders::HistoryInfo => ForwardingHeaders::HistoryInfo,
+            raw::ForwardingHeaders::Both => ForwardingHeaders::Both,
+        },
+        number_uri: match meant.number_uri {
+            raw::NumberUri::Sip => NumberUri::Sip,
+            raw::NumberUri::Phone => NumberUri::Phone,
+            raw::NumberUri::Tel => NumberUri::Tel,
+        },
+        phone_context: meant.phone_context.clone(),
     }
 }
 

@@ -143,8 +143,8 @@ pub struct TrunkConfig {
     pub allowed_addresses: Vec<Net>,
     /// Host of From and To in requests to it, where it is not `host` (To) and our domain (From).
     pub domain: Option<String>,
-    /// Whether calls out carry P-Asserted-Identity (RFC 3325).
-    pub assert_identity: bool,
+    /// What it is believed and told of callers.
+    pub identity: IdentityPolicy,
     /// The listener that its requests leave by; otherwise the first that fits.
     pub listener: Option<ListenerId>,
     /// Over TLS.
@@ -163,6 +163,71 @@ pub struct TrunkConfig {
     pub redirects: Redirects,
     /// What stands before every number dialled out.
     pub prefix: String,
+}
+
+/// What a trunk is believed and told of callers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityPolicy {
+    /// What it says of its callers is believed (RFC 3325 §5).
+    pub believed: bool,
+    /// It is told of callers who hide, of who sent calls on, and of ported numbers.
+    pub trusted: bool,
+    /// Where it looks for the caller's number, beside From.
+    pub headers: Vec<IdentityHeader>,
+    /// How it is told who sent a call on.
+    pub forwarding: ForwardingHeaders,
+    /// How numbers are written as URIs.
+    pub number_uri: NumberUri,
+    /// The context of numbers that are not global (RFC 3966 §5.1.5); `None`: its domain.
+    pub phone_context: Option<String>,
+}
+
+impl Default for IdentityPolicy {
+    fn default() -> Self {
+        Self {
+            believed: true,
+            trusted: true,
+            headers: vec![IdentityHeader::Asserted],
+            forwarding: ForwardingHeaders::Diversion,
+            number_uri: NumberUri::Sip,
+            phone_context: None,
+        }
+    }
+}
+
+/// A header that names the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdentityHeader {
+    /// P-Asserted-Identity (RFC 3325).
+    Asserted,
+    /// P-Preferred-Identity (RFC 3325).
+    Preferred,
+    /// Remote-Party-ID (draft-ietf-sip-privacy-04).
+    RemoteParty,
+}
+
+/// Headers that name who sent a call on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardingHeaders {
+    /// None.
+    None,
+    /// Diversion (RFC 5806).
+    Diversion,
+    /// History-Info (RFC 7044).
+    HistoryInfo,
+    /// Both.
+    Both,
+}
+
+/// How a number is written as a URI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NumberUri {
+    /// `sip:NUMBER@HOST`.
+    Sip,
+    /// `sip:NUMBER@HOST;user=phone`.
+    Phone,
+    /// `tel:NUMBER` where it is called, and `user=phone` elsewhere.
+    Tel,
 }
 
 /// Whether provisional responses are acknowledged (`100rel`).
@@ -218,7 +283,7 @@ impl TrunkConfig {
             realm: None,
             allowed_addresses: Vec::new(),
             domain: None,
-            assert_identity: true,
+            identity: IdentityPolicy::default(),
             listener: None,
             tls: None,
             reliable: Reliability::default(),

@@ -12,10 +12,10 @@
 //! Implemented: RFC 3261 (UAS, UAC and the wire side of a registrar; a B2BUA, not a proxy), RFC 6026, RFC 4320, RFC 3581,
 //! RFC 3263 with RFC 2782 and 7984 ([`resolve`]; failover in the endpoint), RFC 7118, 5922, 5923 and 5626 as far as `transport`
 //! says, RFC 5630 for who asks for it, RFC 3327, 5626 and 5627 as a registrar, RFC 7616 and 8760, RFC 3262 both ways,
-//! RFC 3311, RFC 3312 as who reserves nothing, RFC 3326, RFC 3325 at trunks, RFC 4028 both ways with both refreshers, RFC 3960, 5009
-//! and 6228 for early media of several branches, RFC 6141, RFC 5118, INFO digits; transfers as the
-//! transferor's peer (RFC 3515, 3891, 3892, 4488, 5589, 7647: `endpoint/refer`); 489 to subscriptions and publications (RFC 6665,
-//! 3903), since there is nothing to subscribe to here.
+//! RFC 3311, RFC 3312 as who reserves nothing, RFC 3326, RFC 3323, 3325, 5806, 7044 and 7544 by the trust of trunks
+//! (`endpoint/trust`), RFC 3966 and 4694 ([`message::tel`]), RFC 4028 both ways with both refreshers, RFC 3960, 5009 and 6228 for early
+//! media of several branches, RFC 6141, RFC 5118, INFO digits; transfers as the transferor's peer (RFC 3515, 3891, 3892, 4488, 5589,
+//! 7647: `endpoint/refer`); 489 to subscriptions and publications (RFC 6665, 3903), since there is nothing to subscribe to here.
 //! Deliberately not (yet): redirection by phones. Not at all: INVITEs of ours without an offer (we always have one),
 //! offers of ours by UPDATE (see `endpoint::reoffers`), S/MIME (493), security agreement (a 494 is the end of the call), loops
 //! seen by our own branch (RFC 5393 §4: a B2BUA's calls begin anew; Max-Forwards ends them, RFC 7332; its §5 is `endpoint::breadth`).
@@ -42,7 +42,8 @@ pub mod transaction;
 pub mod transport;
 
 pub use config::{
-    BindError, ListenerConfig, Redirects, Reliability, SipConfig, SipStartError, TlsPeer, TrunkConfig, TrunkTarget,
+    BindError, ForwardingHeaders, IdentityHeader, IdentityPolicy, ListenerConfig, NumberUri, Redirects, Reliability,
+    SipConfig, SipStartError, TlsPeer, TrunkConfig, TrunkTarget,
 };
 pub use dialog::session_timer::SessionPolicy;
 pub use digest::{Credentials, DigestAlgorithm, DigestOffer};

@@ -413,7 +413,7 @@ impl State {
     }
 
     fn invite(&self, invitation: InvitationId, user: UserId) {
-        let from = &self.call.from;
+        let from = self.call.shown_outside();
         let shown = if from.display.is_empty() { &from.number } else { &from.display };
         let headers = &self.call.headers;
         let sip_data = headers.cus_data.as_deref().unwrap_or_default();

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use super::phase::{By, CallCheckpoint, Dialled, Party};
-use super::toll;
+use super::{presented, toll};
 use crate::ctx::Ctx;
 use crate::leg::sip::phase::{Role, SipState};
 use crate::leg::{LegCheckpoint, LegSide};
-use crate::model::address::{CallerId, Contact, InstanceId, Target};
+use crate::model::address::{CallerId, Carried, Contact, InstanceId, Target};
 use crate::model::cause::{Blame, Cause};
 use crate::model::ids::{InvitationId, SubscriberId, TrunkId};
 use crate::model::media::Codec;
-use crate::model::settings::CallerIdPolicy;
 use crate::model::srtp::MediaEncryption;
 use crate::ports::sip::{Destination, TrunkTarget};
 use crate::registrar::contacts;
@@ -47,15 +46,12 @@ pub fn dial(ctx: &Ctx, call: &CallCheckpoint, target: &Target) -> Result<Dialled
             if let Err(full) = trunk::admit(ctx, id, call.call) {
                 return Err(Cause::new(503, Some(34), Blame::Client, full.to_string()));
             }
-            let caller = match &settings.caller_id {
-                CallerIdPolicy::Pass => call.from.clone(),
-                CallerIdPolicy::Fixed(number) => CallerId { number: number.clone(), ..call.from.clone() },
-            };
+            let (caller, number, carried) = presented::to_trunk(call, settings, number);
             let codecs = trunk_codecs(ctx, id);
             let party = Party::new(By::SipOut, number.clone());
             let mut to = vec![Destination::Trunk { trunk: id.clone(), number: number.clone(), more }];
             if !settings.lines.lines.is_empty() {
-                let Some((_, line)) = trunk::line_out(ctx, id, call.call, party.leg, number, more) else {
+                let Some((_, line)) = trunk::line_out(ctx, id, call.call, party.leg, &number, more) else {
                     if !call.lines.contains(id) {
                         trunk::release(ctx, id, call.call);
                     }
@@ -64,17 +60,22 @@ pub fn dial(ctx: &Ctx, call: &CallCheckpoint, target: &Target) -> Result<Dialled
                 };
                 to = vec![line];
             }
-            Ok(leg(ctx, call, to, party, caller, codecs, settings.ring_timeout, Some(id.clone())))
+            Ok(leg(ctx, call, to, party, (caller, carried), codecs, settings.ring_timeout, Some(id.clone())))
         }
         Target::Uri(uri) => {
             let ring = ctx.settings.limits.ring_timeout;
             let codecs = ctx.settings.sip_codecs.clone();
             let to = vec![Destination::Uri(uri.clone())];
             let party = Party::new(By::SipOut, uri.0.clone());
-            Ok(leg(ctx, call, to, party, call.from.clone(), codecs, ring, None))
+            Ok(leg(ctx, call, to, party, as_it_is(call), codecs, ring, None))
         }
         Target::Service(_) | Target::Room(_) => Err(Cause::internal("a service or room is not rung")),
     }
+}
+
+/// The caller and what else goes on, to who is no trunk.
+fn as_it_is(call: &CallCheckpoint) -> (CallerId, Carried) {
+    (call.from.clone(), call.carried.clone())
 }
 
 /// Every contact of a subscriber, or of one of its user agents.
@@ -91,7 +92,7 @@ fn phone(
     let ring = ctx.settings.limits.ring_timeout;
     let codecs = ctx.settings.sip_codecs.clone();
     let party = Party::new(By::SipOut, subscriber.to_string());
-    let dialled = leg(ctx, call, contacts, party, call.from.clone(), codecs, ring, None);
+    let dialled = leg(ctx, call, contacts, party, as_it_is(call), codecs, ring, None);
     if let Dialled::Leg { party, .. } = &dialled {
         ctx.ledger.latest_media.insert(subscriber.clone(), party.media);
     }
@@ -160,7 +161,7 @@ fn leg(
     call: &CallCheckpoint,
     to: Vec<Destination>,
     party: Party,
-    caller: CallerId,
+    (caller, carried): (CallerId, Carried),
     codecs: Vec<Codec>,
     ring: Duration,
     line: Option<TrunkId>,
@@ -174,8 +175,7 @@ fn leg(
         None if to.iter().any(is_browser) => MediaEncryption::Dtls,
         None => ctx.settings.sip_encryption,
     };
-    let sip =
-        SipState::uac(to, caller, call.headers.clone(), call.max_forwards, call.carried.clone(), ordered, encryption);
+    let sip = SipState::uac(to, caller, call.headers.clone(), call.max_forwards, carried, ordered, encryption);
     let side = LegSide::Sip(Box::new(sip));
     let leg = LegCheckpoint::new(call.call, party.leg, party.media, near, side);
     Dialled::Leg { party: Box::new(party), leg: Box::new(leg), ring, line }

@@ -17,6 +17,7 @@ pub mod dial;
 pub mod metrics;
 mod origin;
 pub mod phase;
+mod presented;
 pub(crate) mod release;
 pub mod route;
 pub mod supervisor;

@@ -4,7 +4,7 @@ use super::dial::{browser_codecs, trunk_codecs, trunk_encryption};
 use super::phase::{By, CallCheckpoint, CallKind, Invited, Party, Phase};
 use super::route::{self, AppDialled, SipDialled};
 use super::toll;
-use super::{ClientCall, ClientCallKind, InvitedCall};
+use super::{ClientCall, ClientCallKind, InvitedCall, presented};
 use crate::control::{PhoneCall, StartError};
 use crate::ctx::Ctx;
 use crate::invitation::content::{Content, REFUSED_JOINED, REFUSED_NOT_JSON};
@@ -52,12 +52,12 @@ pub fn incoming(ctx: &Ctx, mut invite: IncomingInvite) -> NewCall {
             Err(full) => goal = Err(Cause::unavailable(full.to_string())),
         }
     }
-    new.from = shown(invite.asserted.as_ref().unwrap_or(&invite.from));
     new.to = invite.request_uri.user().unwrap_or(&invite.request_uri.0).to_owned();
     new.headers = invite.headers.clone();
     new.max_forwards = invite.max_forwards.forwarded();
     new.carried = invite.carried.clone();
-    let party = Party::new(By::SipIn, new.from.number.clone());
+    new.from = presented::caller(&ctx.settings, &invite, &mut new.carried);
+    let party = Party::new(By::SipIn, new.shown_outside().number);
     if let Some((trunk, line)) = &line
         && goal.is_ok()
         && !trunk::take_line(ctx, trunk, line, call, party.leg)

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::diversion::Diversion;
 use super::ids::{RoomId, ServiceId, SubscriberId, TrunkId, UserId};
 
 /// A SIP, SIPS or tel URI, as text. Only the SIP wire core parses and checks URIs; the brain carries them whole.
@@ -248,6 +249,34 @@ pub struct Carried {
     pub replaces: Option<String>,
     /// Max-Breadth (RFC 5393): into how many branches at once the request may still be forked.
     pub max_breadth: Option<u8>,
+    /// Privacy (RFC 3323), in the words that concern others: `none`, or `id` where the caller is to be hidden, `history`, `critical`.
+    pub privacy: Option<String>,
+    /// The number that the caller would like to be shown by (P-Preferred-Identity, or From), where it is not its own.
+    pub preferred: Option<String>,
+    /// The caller as trusted trunks are told, where that is not what From shows.
+    pub asserted: Option<CallerId>,
+    /// Who sent the call on before, the first one first.
+    pub diverted: Vec<Diversion>,
+    /// Identity (RFC 8224): signatures of the numbers, as they came.
+    pub identity: Vec<String>,
+    /// Of the number dialled.
+    pub portability: Option<Portability>,
+}
+
+impl Carried {
+    /// Whether the caller is to be hidden from whoever is outside the trust domain (RFC 3323 §4.2, RFC 3325 §9.3).
+    pub fn hides_caller(&self) -> bool {
+        self.privacy.as_deref().is_some_and(|privacy| privacy.split(';').any(|word| word == "id"))
+    }
+}
+
+/// Where a ported number is (RFC 4694).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Portability {
+    /// The number.
+    pub number: String,
+    /// `npdi`, `rn`, `cic` and their contexts as they came, each with its `;`.
+    pub parameters: String,
 }
 
 /// The caller as the callee is shown.

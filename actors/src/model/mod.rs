@@ -2,10 +2,12 @@
 
 pub mod address;
 pub mod cause;
+pub mod diversion;
 pub mod ids;
 pub mod media;
 pub mod negotiate;
 pub mod net;
 pub mod numbers;
+pub mod plan;
 pub mod settings;
 pub mod srtp;

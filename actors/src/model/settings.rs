@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::{LineId, RoomId, ServiceId, SubscriberId, TrunkId, UserId};
 use super::media::Codec;
+use super::plan::{CallerIdPolicy, TrunkNumbers};
 use super::srtp::MediaEncryption;
 use crate::flow::script::Script;
 
@@ -187,8 +188,10 @@ pub struct Trunk {
     pub routes: BTreeMap<String, InboundRoute>,
     /// Put before every number dialled out.
     pub prefix: String,
-    /// What From and P-Asserted-Identity show on calls out.
+    /// What From shows on calls out.
     pub caller_id: CallerIdPolicy,
+    /// How it writes numbers.
+    pub numbers: TrunkNumbers,
     /// Calls at once, both directions; `None`: no limit of its own.
     pub max_calls: Option<u32>,
     /// Calls out that may begin a minute; `None`: any.
@@ -256,16 +259,6 @@ pub enum InboundRoute {
     Subscriber(SubscriberId),
     /// A room.
     Room(RoomId),
-}
-
-/// What a trunk is shown as the caller.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum CallerIdPolicy {
-    /// The caller's own number or user id.
-    #[default]
-    Pass,
-    /// Always this number.
-    Fixed(String),
 }
 
 /// Timers and limits, all with the field's defaults.

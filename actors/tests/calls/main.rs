@@ -3,6 +3,7 @@
 mod crashes;
 mod endurance;
 mod hops;
+mod identity;
 mod ivr;
 mod lines;
 mod phone_to_phone;
@@ -26,8 +27,9 @@ use tandem_actors::model::ids::{
     UserId,
 };
 use tandem_actors::model::media::{Codec, Digit};
+use tandem_actors::model::plan::{CallerIdPolicy, TrunkNumbers};
 use tandem_actors::model::settings::{
-    CallerIdPolicy, InboundRoute, Lines, Modes, NumberRules, RtcToSip, Service, Settings, SipToRtc, Trunk,
+    InboundRoute, Lines, Modes, NumberRules, RtcToSip, Service, Settings, SipToRtc, Trunk,
 };
 use tandem_actors::model::srtp::MediaEncryption;
 use tandem_actors::ports::rtc::Sdp;
@@ -113,6 +115,7 @@ fn settings() -> Settings {
                 routes: BTreeMap::new(),
                 prefix: String::new(),
                 caller_id: CallerIdPolicy::Fixed("+8621".into()),
+                numbers: TrunkNumbers::default(),
                 max_calls: Some(1),
                 calls_per_minute: None,
                 max_cps: None,

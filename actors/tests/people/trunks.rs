@@ -5,7 +5,8 @@ use tandem_actors::Kind;
 use tandem_actors::control::{Control, TrunkView};
 use tandem_actors::fakes::World;
 use tandem_actors::model::ids::{CallId, TrunkId};
-use tandem_actors::model::settings::{CallerIdPolicy, Lines, Settings, Trunk};
+use tandem_actors::model::plan::{CallerIdPolicy, TrunkNumbers};
+use tandem_actors::model::settings::{Lines, Settings, Trunk};
 use tandem_actors::model::srtp::MediaEncryption;
 use tandem_actors::trunk;
 
@@ -26,6 +27,7 @@ fn settings(register: bool) -> Settings {
         routes: BTreeMap::new(),
         prefix: String::new(),
         caller_id: CallerIdPolicy::Pass,
+        numbers: TrunkNumbers::default(),
         max_calls: Some(2),
         calls_per_minute: None,
         max_cps: None,

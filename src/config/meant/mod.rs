@@ -2,6 +2,7 @@
 //! adapter its part.
 
 mod check;
+mod identity;
 mod lines;
 mod network;
 mod routing;
@@ -20,6 +21,7 @@ use super::problem::{Problem, Problems};
 use super::raw::{self, Digest, LogFormat, Prack, Raw, Secret};
 use super::read::Places;
 use check::Checker;
+pub use identity::Telling;
 use network::{encryption, hep, http, media, ports_do_not_meet, sip};
 use routing::{numbers_lead_to_one_place, services, trunks};
 use tandem_actors::model::net::Net;
@@ -142,8 +144,8 @@ pub struct TrunkAccess {
     pub realm: Option<String>,
     /// Host of From and To, where it is not ours and `host`.
     pub domain: Option<String>,
-    /// Whether calls out carry P-Asserted-Identity.
-    pub assert_identity: bool,
+    /// What it is believed and told of callers.
+    pub identity: Telling,
     /// The listener that requests leave by; one of [`Sip::listeners`].
     pub listener: Option<ListenerId>,
     /// Where its calls may come from, beside what `host` resolves to.

@@ -13,8 +13,8 @@ use tandem_actors::model::srtp::MediaEncryption;
 use super::super::problem::nearest;
 use super::super::raw::{self, Raw, Secret};
 use super::check::Checker;
-use super::lines;
 use super::{Abuse, Hep, Http, Listener, Media, Sessions, Sip, TrunkAccess, TrunkTls};
+use super::{identity, lines};
 use tandem_actors::model::net::Net;
 
 pub(super) fn media(check: &mut Checker<'_>, raw: &Raw) -> Media {
@@ -341,7 +341,7 @@ fn access(check: &mut Checker<'_>, n: usize, trunk: &raw::Trunk, raw: &Raw, fold
         password: trunk.password.clone(),
         realm: (!trunk.realm.is_empty()).then(|| trunk.realm.clone()),
         domain: (!trunk.domain.is_empty()).then(|| trunk.domain.clone()),
-        assert_identity: trunk.assert_identity,
+        identity: identity::telling(check, n, trunk),
         listener: ListenerId::new(&trunk.listener).ok(),
         allowed_addresses,
         prack: trunk.prack,

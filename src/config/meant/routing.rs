@@ -6,14 +6,14 @@ use std::time::Duration;
 use tandem_actors::flow::script::{DialTarget, Script, Step};
 use tandem_actors::model::address::Target;
 use tandem_actors::model::ids::{RoomId, ServiceId, SubscriberId, TrunkId, UserId};
-use tandem_actors::model::settings::{CallerIdPolicy, InboundRoute, NumberRules, RtcToSip, Service, Trunk};
+use tandem_actors::model::settings::{InboundRoute, NumberRules, RtcToSip, Service, Trunk};
 
 use super::super::problem::nearest;
 use super::super::raw::Raw;
 use super::check::Checker;
-use super::lines;
 use super::network::encryption;
 use super::seconds;
+use super::{identity, lines};
 
 pub(super) fn services(
     check: &mut Checker<'_>,
@@ -180,10 +180,8 @@ pub(super) fn trunks(
             codecs: if trunk.codecs.is_empty() { raw.sip.codecs.clone() } else { trunk.codecs.clone() },
             routes,
             prefix: trunk.prefix.clone(),
-            caller_id: match trunk.caller_id.as_str() {
-                "pass" => CallerIdPolicy::Pass,
-                number => CallerIdPolicy::Fixed(number.into()),
-            },
+            caller_id: identity::caller_id(check, n, trunk),
+            numbers: identity::numbers(check, n, trunk),
             max_calls: (trunk.max_calls != 0).then_some(trunk.max_calls),
             calls_per_minute: (trunk.calls_per_minute != 0).then_some(trunk.calls_per_minute),
             max_cps: (trunk.max_cps != 0).then_some(trunk.max_cps),

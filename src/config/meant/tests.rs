@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tandem_actors::model::settings::CallerIdPolicy;
+use tandem_actors::model::plan::{CallerIdPolicy, NumberFormat};
 use tandem_actors::model::srtp::MediaEncryption;
 
 use super::super::{load, parse};
@@ -193,6 +193,34 @@ allow = ["+49"]
     assert_eq!(trunk.caller_id, CallerIdPolicy::Fixed("4930123".into()));
     assert_eq!(trunk.codecs, config.brain.sip_codecs);
     assert_eq!(config.brain.rtc_to_sip.pstn_trunk, TrunkId::new("acme").ok());
+}
+
+#[test]
+fn a_trunks_numbers_are_read_and_those_that_are_none_refused() {
+    let config = good(
+        "[[trunks]]\nname = \"a\"\nhost = \"h\"\ncaller_id = \"+493012300\"\ncaller_id_allowed = \"+4930123[00-99]\"\n\
+         country_code = \"49\"\nnumber_format = \"e164\"\ncaller_id_format = \"national\"\nasserted_id = \"pass\"\n\
+         identity_headers = [\"ppi\", \"rpid\"]\ntrust_id_outbound = false\nnumber_uri = \"tel\"\n",
+    );
+    let trunk = config.brain.trunks.get("a").expect("the trunk");
+    assert!(matches!(&trunk.caller_id, CallerIdPolicy::OneOf { default, .. } if default == "+493012300"));
+    assert_eq!((trunk.numbers.called, trunk.numbers.caller), (NumberFormat::E164, NumberFormat::National));
+    assert_eq!(trunk.numbers.plan.e164("03012301").as_deref(), Some("+493012301"));
+    let telling = &config.sip.trunks[0].identity;
+    assert_eq!((telling.believed, telling.trusted, telling.headers.len()), (true, false, 2));
+    assert_eq!(telling.phone_context.as_deref(), Some("+49"));
+    let list = bad("[[trunks]]\nname = \"a\"\nhost = \"h\"\ncaller_id_allowed = \"+49\"\ncountry_code = \"0049\"\n\
+         national_prefix = \"x\"\nasserted_id = \"alice\"\n[[trunks]]\nname = \"b\"\nhost = \"h\"\nnumber_format = \"national\"\n");
+    let all = list.join("\n");
+    for part in [
+        "4: trunks[0].caller_id_allowed: nothing says what is shown",
+        "5: trunks[0].country_code: \"0049\" is no country code",
+        "6: trunks[0].national_prefix: \"x\" cannot be dialled",
+        "7: trunks[0].asserted_id: \"alice\" is no number",
+        "11: trunks[1].number_format: nothing says which nation's",
+    ] {
+        assert!(all.contains(part), "{part} in\n{all}");
+    }
 }
 
 #[test]

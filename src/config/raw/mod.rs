@@ -22,7 +22,10 @@ pub use modes::{Accept, Ivr, Modes, RtcToSip, Service, SipToRtc};
 pub use registrar::Registrar;
 pub use sight::{Hep, Http, Log, LogFormat};
 pub use sip::{Abuse, ClientCertificates, Digest, Encryption, Listener, Sip};
-pub use trunk::{Line, Prack, Redirects, Trunk, TrunkTarget, TrunkTransport};
+pub use trunk::{
+    ForwardingHeaders, IdentityHeader, Line, NumberFormat, NumberUri, Prack, Redirects, Trunk, TrunkTarget,
+    TrunkTransport,
+};
 
 /// Text that never prints.
 #[derive(Clone, PartialEq, Eq, Default, Deserialize, Serialize, ZeroizeOnDrop)]

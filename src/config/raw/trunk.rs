@@ -105,9 +105,19 @@ pub struct Trunk {
     /// Host of From and To in requests to it; `""` is our `domain` in From and `host` in To. Default: `""`. Why: some providers
     /// expect their own domain in both.
     pub domain: String,
-    /// Whether calls out carry P-Asserted-Identity (RFC 3325). Default: `true`. Why: it is where providers look for the caller's
-    /// number; one that trusts nobody may ask to leave it out.
-    pub assert_identity: bool,
+    /// Headers in which calls out name the caller, beside From: `"pai"` (P-Asserted-Identity, RFC 3325), `"ppi"`
+    /// (P-Preferred-Identity), `"rpid"` (Remote-Party-ID). Default: `["pai"]`. Why: it is where providers look for the caller's number;
+    /// some take the wish of a customer (`ppi`), old gateways know the third.
+    pub identity_headers: Vec<IdentityHeader>,
+    /// Whether what it says of its callers is believed: P-Asserted-Identity, Remote-Party-ID, who sent the call on, signatures, ported
+    /// numbers. Default: `true`. Why: a provider knows its customers; where it passes on what they write, say `false`.
+    pub trust_id_inbound: bool,
+    /// Whether it is told the number of a caller who hides (with Privacy: id), who sent a call on, signatures, and where ported numbers
+    /// are. Default: `true`. Why: providers have to know, and hide the number themselves; anybody else gets an anonymous From.
+    pub trust_id_outbound: bool,
+    /// How it is told who sent a call on: `"diversion"` (RFC 5806), `"history_info"` (RFC 7044), `"both"` or `"none"`. Default:
+    /// `"diversion"`. Why: providers show or refuse a foreign caller's number by it.
+    pub forwarding_headers: ForwardingHeaders,
     /// The listener that its requests leave by; `""` is the first that fits. Default: `""`. Why: a machine with two networks
     /// has one listener for each.
     pub listener: String,
@@ -136,6 +146,29 @@ pub struct Trunk {
     /// `"pass"` shows the caller's own number or user id; anything else is shown as it is. Default: `"pass"`. Why: many providers
     /// refuse numbers that are not yours: then write yours.
     pub caller_id: String,
+    /// Numbers that may be shown, as `modes.rtc_to_sip.numbers` are written: a caller who has one of them, or asks to be shown by it
+    /// (From, P-Preferred-Identity), is; all others as `caller_id`. Default: `""`, only `caller_id` counts. Why: direct dial-in numbers
+    /// of your own; a phone cannot show any other.
+    pub caller_id_allowed: String,
+    /// The number in `identity_headers`: `""` is what From shows, `"pass"` the caller's own, anything else is written as it is.
+    /// Default: `""`. Why: some providers bill by it, and let From show any number (CLIP no screening).
+    pub asserted_id: String,
+    /// Country code of its network, as `"49"`. Default: `""`, numbers are taken as they come. Why: with it, numbers are known
+    /// whichever way they are written, and compared in E.164 with +: in `routes`, `allow`, `deny` and `caller_id_allowed`.
+    pub country_code: String,
+    /// What its network puts before an area code. Default: `"0"`. Why: most countries do; write `"1"` for North America, `""` where
+    /// there is none.
+    pub national_prefix: String,
+    /// What its network puts before a country code. Default: `"00"`. Why: the ITU's advice; `"011"` in North America.
+    pub international_prefix: String,
+    /// How it wants the number called: `"as_is"`, `"e164"` (+4930123456), `"e164_bare"` (4930123456) or `"national"` (030123456, and
+    /// 0033... abroad). Default: `"as_is"`. Why: many providers want E.164; numbers that nothing tells, as extensions, stay as they are.
+    pub number_format: NumberFormat,
+    /// The same of the caller's number. Default: none, as `number_format`. Why: a few want the two differently.
+    pub caller_id_format: Option<NumberFormat>,
+    /// How numbers are written as URIs: `"sip"`, `"phone"` (with `user=phone`) or `"tel"` (`tel:` in the Request-URI and To, RFC 3966).
+    /// Default: `"sip"`. Why: all understand it; IMS networks want one of the others.
+    pub number_uri: NumberUri,
     /// Calls at once, both directions; 0 has no limit of its own. Default: `0`. Why: set what you pay for.
     pub max_calls: u32,
     /// Calls out that may begin; 0 is any. A guard: one more is refused (403), and no other trunk takes it. Unit: calls a minute.
@@ -183,6 +216,58 @@ pub struct Line {
     pub prefix: String,
 }
 
+/// A header that names the caller, as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdentityHeader {
+    /// P-Asserted-Identity.
+    Pai,
+    /// P-Preferred-Identity.
+    Ppi,
+    /// Remote-Party-ID.
+    Rpid,
+}
+
+/// Headers that name who sent a call on, as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForwardingHeaders {
+    /// None.
+    None,
+    /// Diversion.
+    Diversion,
+    /// History-Info.
+    HistoryInfo,
+    /// Both.
+    Both,
+}
+
+/// How numbers are written, as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NumberFormat {
+    /// As they are.
+    AsIs,
+    /// With `+`.
+    E164,
+    /// Without.
+    E164Bare,
+    /// As dialled at home.
+    National,
+}
+
+/// How numbers are written as URIs, as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NumberUri {
+    /// `sip:`.
+    Sip,
+    /// With `user=phone`.
+    Phone,
+    /// `tel:`.
+    Tel,
+}
+
 /// Whether provisional responses are acknowledged, as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -215,7 +300,10 @@ impl Default for Trunk {
             password: Secret::default(),
             realm: String::new(),
             domain: String::new(),
-            assert_identity: true,
+            identity_headers: vec![IdentityHeader::Pai],
+            trust_id_inbound: true,
+            trust_id_outbound: true,
+            forwarding_headers: ForwardingHeaders::Diversion,
             listener: String::new(),
             register: false,
             register_expires_s: 3600,
@@ -226,6 +314,14 @@ impl Default for Trunk {
             routes: BTreeMap::new(),
             prefix: String::new(),
             caller_id: "pass".into(),
+            caller_id_allowed: String::new(),
+            asserted_id: String::new(),
+            country_code: String::new(),
+            national_prefix: "0".into(),
+            international_prefix: "00".into(),
+            number_format: NumberFormat::AsIs,
+            caller_id_format: None,
+            number_uri: NumberUri::Sip,
             max_calls: 0,
             calls_per_minute: 0,
             max_cps: 0,

@@ -1,6 +1,6 @@
 //! An INVITE that came, up to our final response (RFC 3261 §8.2, §13.3), and its CANCEL (§9.2).
 
-use tandem_actors::model::address::{AppHeaders, Carried, MaxForwards, NameAddr as Named, SipOrigin, SipUri};
+use tandem_actors::model::address::{AppHeaders, MaxForwards, NameAddr as Named, SipUri};
 use tandem_actors::model::cause::Cause;
 use tandem_actors::model::ids::LegId;
 use tandem_actors::model::negotiate::AudioOffer;
@@ -13,6 +13,7 @@ use super::super::dialog::reliable::Reliable;
 use super::super::dialog::reoffer::DECISION;
 use super::super::dialog::session_timer::{Said, SessionTimer};
 use super::super::dialog::{Record, request_uri, request_user};
+use super::super::message::tel;
 use super::super::message::view::NameAddr;
 use super::super::overload::Waiting;
 use super::established::{Established, Side};
@@ -125,6 +126,10 @@ impl Core {
             self.refuse(key, 483, now);
             return;
         }
+        if trust::beyond_us(request) {
+            self.refuse(key, 500, now);
+            return;
+        }
         let trunk = self.trunk_at(flow);
         let Some(reliable) = self.reliable_for(key, trunk, now) else { return };
         let Some(offer) = self.offer_of(key, trunk, now) else { return };
@@ -156,27 +161,25 @@ impl Core {
         let named = |name| {
             let value = request.get(name)?;
             let first = view::split(&value, b',').next()?;
-            NameAddr::parse(first).map(|value| Named { display: value.display(), uri: SipUri(value.uri_string()) })
+            NameAddr::parse(first).map(|value| trust::named(&value))
         };
         let empty = || Named { display: String::new(), uri: SipUri(String::new()) };
+        let believed = trunk.and_then(|at| self.trunks.get(at)).is_some_and(|trunk| trunk.config.identity.believed);
         let event = IncomingInvite {
             dialog: id,
             call_id: names.call_id.clone(),
             listener,
             source: flow.remote,
             transport: flow.transport,
-            request_uri: SipUri(request_uri(request)),
+            request_uri: SipUri(tel::canonical(&request_uri(request))),
             from: named(HeaderName::From).unwrap_or_else(empty),
             to: named(HeaderName::To).unwrap_or_else(empty),
             // RFC 3325 §5: believed from trusted neighbours only.
-            asserted: match &origin {
-                SipOrigin::Trunk(_) => named(HeaderName::PAssertedIdentity),
-                SipOrigin::Subscriber(_) | SipOrigin::Anonymous => None,
-            },
+            asserted: if believed { trust::asserted(request) } else { None },
             origin,
             headers: app_headers(request),
             max_forwards,
-            carried: carried_of(request),
+            carried: trust::carried_of(request, believed),
             replaces,
             offer: offer.as_deref().cloned(),
             reliable,
@@ -434,16 +437,6 @@ impl Core {
         );
         self.end(id, cause.clone(), now);
         true
-    }
-}
-
-/// What goes on to the other side as it came.
-fn carried_of(request: &Message) -> Carried {
-    let breadth = request.get(HeaderName::MaxBreadth).and_then(|value| view::number(trim(&value), u8::MAX.into()));
-    Carried {
-        referred_by: request.text(HeaderName::ReferredBy),
-        replaces: None,
-        max_breadth: breadth.and_then(|breadth| u8::try_from(breadth).ok()),
     }
 }
 

@@ -14,6 +14,7 @@
 mod amend;
 mod breadth;
 mod dispatch;
+mod diversion;
 mod draft;
 mod early;
 mod established;
@@ -40,6 +41,7 @@ mod shell;
 mod tests;
 mod transactions;
 mod trunk;
+mod trust;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};

@@ -10,9 +10,7 @@ use tokio::time::Instant;
 use super::super::config::Reliability;
 use super::super::dialog::session_timer::{self, Said, SessionTimer};
 use super::super::dialog::{Record, reliable, tag_of};
-use super::super::message::uri::escape_user;
 use super::super::message::view::NameAddr;
-use super::super::message::write::quoted;
 use super::super::resolve::Place;
 use super::dispatch::Places;
 use super::early::Branch;
@@ -160,7 +158,7 @@ impl Core {
                 amended: 0,
                 min_se: None,
                 acks: Vec::new(),
-                redirection: Redirection::default(),
+                redirection: Redirection::of(invite.carried.diverted.clone()),
                 done: false,
             });
         }
@@ -190,6 +188,7 @@ impl Core {
         invite: &OutgoingInvite,
         destination: &Destination,
     ) -> Option<(Draft, Option<usize>, NextHop)> {
+        let mut called = String::new();
         let (uri, routes, to, trunk, hop) = match destination {
             Destination::Contact(contact) => {
                 let listener = self.listener_for(Some(&contact.listener), contact.transport, contact.source.ip())?;
@@ -211,8 +210,9 @@ impl Core {
             Destination::Trunk { trunk, number, more: _ } => {
                 let at = self.trunk_named(trunk)?;
                 let state = self.trunks.get(at)?;
-                let to = format!("<sip:{}@{}>", escape_user(number), state.domain());
-                let (uri, routes) = state.through(&state.uri(number));
+                let (uri, to, plain) = state.called(number, &invite.carried);
+                let (uri, routes) = state.through(&uri);
+                called = plain;
                 (uri, routes, to, Some(at), state.hop())
             }
             Destination::Uri(uri) => {
@@ -220,11 +220,6 @@ impl Core {
                 (uri.0.clone(), Vec::new(), format!("<{}>", uri.0), None, hop)
             }
         };
-        let caller = &invite.caller;
-        let display = if caller.display.is_empty() { String::new() } else { quoted(&caller.display) + " " };
-        let user = escape_user(&caller.number);
-        let at = if user.is_empty() { "" } else { "@" };
-        let identity = format!("<sip:{user}{at}{}>", self.config.domain);
         let mut headers = vec![(HeaderName::Allow, ALLOW.to_owned()), (HeaderName::Supported, self.supported(trunk))];
         if self.reliability(trunk) == Reliability::Required {
             headers.push((HeaderName::Require, reliable::TAG.to_owned()));
@@ -235,28 +230,22 @@ impl Core {
             headers.push((HeaderName::MinSe, session.min_se.max(session_timer::SHORTEST).to_string()));
         }
         let trunk_config = trunk.and_then(|at| self.trunks.get(at)).map(|state| &state.config);
-        if trunk_config.is_some_and(|config| config.assert_identity) {
-            headers.push((HeaderName::PAssertedIdentity, format!("{display}{identity}")));
-        }
+        let shown = trust::shown(invite, trunk_config, &self.config.domain, &called);
+        headers.extend(shown.headers);
         let carried =
             [(HeaderName::ReferredBy, &invite.carried.referred_by), (HeaderName::Replaces, &invite.carried.replaces)];
         headers.extend(carried.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))));
         headers.extend(app_header_lines(&invite.headers).map(|(name, value)| (name, value.clone())));
-        // A trunk that we register with knows us by our user part.
-        let contact = match trunk_config {
-            Some(config) if !config.username.is_empty() => escape_user(&config.username),
-            Some(_) | None => user,
-        };
         let draft = Draft {
             method: rsip::Method::Invite,
             uri,
             routes,
-            from: format!("{display}{identity};tag={}", new_tag()),
+            from: format!("{};tag={}", shown.from, new_tag()),
             to,
             call_id: new_call_id(),
             cseq: u32::from(rand::random::<u16>()) + 1,
             max_forwards: invite.max_forwards,
-            contact: Some(contact),
+            contact: Some(shown.contact),
             headers,
             content_type: SDP,
             body: String::new(), // see `fork_offer`

@@ -7,9 +7,12 @@
 
 use std::collections::VecDeque;
 
+use tandem_actors::model::address::SipUri;
+use tandem_actors::model::diversion::{Diversion, DiversionReason};
 use tokio::time::Instant;
 
 use super::super::config::Redirects;
+use super::super::message::tel;
 use super::super::message::uri::Uri;
 use super::super::message::view::NameAddr;
 use super::super::resolve::Place;
@@ -22,14 +25,35 @@ const DEEPEST: u8 = 5;
 const MOST: usize = 10;
 
 /// Where a fork was sent on to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Redirection {
+    /// Who had sent the call on before it came to us.
+    before: Vec<Diversion>,
+    /// Who sent it on since: one a depth.
+    by: Vec<String>,
     /// Contacts not tried yet, with the depth each was named at.
     left: VecDeque<(String, u8)>,
     /// Every URI it was sent to: none twice.
     tried: Vec<String>,
     /// Of the present one.
     depth: u8,
+}
+
+impl Redirection {
+    pub fn of(before: Vec<Diversion>) -> Self {
+        Self { before, by: Vec::new(), left: VecDeque::new(), tried: Vec::new(), depth: 0 }
+    }
+
+    /// Who sent the call on to where it goes at the present depth.
+    fn diverted(&self) -> Vec<Diversion> {
+        let number = |uri: &String| {
+            let uri = SipUri(tel::canonical(uri));
+            uri.user().unwrap_or(&uri.0).to_owned()
+        };
+        let ours = self.by.iter().take(self.depth.into()).map(number);
+        let ours = ours.map(|number| Diversion::new(number, DiversionReason::Unconditional));
+        self.before.iter().cloned().chain(ours).collect()
+    }
 }
 
 impl Core {
@@ -41,12 +65,14 @@ impl Core {
         let first = fork.draft.uri.clone();
         let redirection = &mut fork.redirection;
         if redirection.tried.is_empty() {
-            redirection.tried.push(first);
+            redirection.tried.push(first.clone());
         }
         let depth = redirection.depth + 1;
         if depth > DEEPEST {
             return false;
         }
+        redirection.by.truncate(redirection.depth.into());
+        redirection.by.push(redirection.tried.last().cloned().unwrap_or(first));
         let new = wanted.into_iter().filter(|uri| !redirection.tried.contains(uri));
         // Before what was named earlier: those are what this branch of the search falls back to.
         let mut left: VecDeque<(String, u8)> = new.map(|uri| (uri, depth)).collect();
@@ -63,14 +89,14 @@ impl Core {
             return false;
         }
         let Some(trunk) = self.fork_trunk(id, at) else { return false };
-        let Some((uri, place)) = self.fork_mut(id, at).and_then(|fork| {
+        let Some((uri, place, diverted)) = self.fork_mut(id, at).and_then(|fork| {
             loop {
                 let (uri, depth) = fork.redirection.left.pop_front()?;
                 if let (false, Some(place)) = (fork.redirection.tried.contains(&uri), Place::of_uri(&uri)) {
                     fork.redirection.depth = depth;
                     fork.redirection.tried.push(uri.clone());
                     fork.done = false;
-                    return Some((uri, place));
+                    return Some((uri, place, fork.redirection.diverted()));
                 }
             }
         }) else {
@@ -78,9 +104,13 @@ impl Core {
         };
         let Some(state) = self.trunks.get(trunk) else { return false };
         let (listener, by_proxy) = (state.config.listener.clone(), state.config.outbound_proxy.is_some());
+        let host = state.config.domain.as_deref().unwrap_or(&self.config.domain);
+        let forwarded = trust::forwarded(&state.config, &diverted, host, &uri);
         let (uri, routes) = state.through(&uri);
         let places = if by_proxy { state.places() } else { Places { listener, ..Places::one(place) } };
-        let draft = Draft { uri, routes, cseq: draft.cseq + 1, ..draft.unproved() };
+        let mut draft = Draft { uri, routes, cseq: draft.cseq + 1, ..draft.unproved() };
+        draft.headers.retain(|(name, _)| !matches!(name, HeaderName::Diversion | HeaderName::HistoryInfo));
+        draft.headers.extend(forwarded);
         tracing::info!(dialog = %id, call_id = %draft.call_id, "a call is redirected");
         self.dispatch(draft, NextHop::Places(places), Owner::Fork { dialog: id, fork: at }, now);
         true

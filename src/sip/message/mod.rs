@@ -7,6 +7,7 @@
 pub mod frame;
 pub mod header;
 pub mod status;
+pub mod tel;
 #[cfg(test)]
 pub(in crate::sip) mod torture;
 pub mod uri;

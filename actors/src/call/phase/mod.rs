@@ -27,7 +27,7 @@ pub use transfer::{Give, Given, Stage, Transfer};
 pub use types::*;
 
 use crate::leg::{LegOrder, LegReport};
-use crate::model::address::AppHeaders;
+use crate::model::address::{AppHeaders, CallerId};
 use crate::model::cause::Cause;
 use crate::model::ids::LegId;
 use crate::ports::media::Attachment;
@@ -304,6 +304,14 @@ impl CallCheckpoint {
             orders.push(LegOrder::Answer { headers: self.answer_headers.clone() });
         }
         orders
+    }
+
+    /// The caller as app users and rooms are shown it: nobody, where that is wished (RFC 3323); they are outside the trust domain.
+    pub fn shown_outside(&self) -> CallerId {
+        if self.carried.hides_caller() {
+            return CallerId { display: "Anonymous".into(), number: "anonymous".into() };
+        }
+        self.from.clone()
     }
 
     /// Every party whose leg has not ended.

@@ -119,7 +119,9 @@ impl CallCheckpoint {
         out.push(CallEffect::Attach(stays.media, Attachment::Nothing));
         out.push(CallEffect::Attach(from.media, Attachment::Nothing));
         let ringback = CallEffect::Tone(stays.media, RINGBACK);
-        self.carried = carried;
+        // Who stays is the caller still: hidden, if it wished so.
+        let privacy = self.carried.privacy.take();
+        self.carried = Carried { privacy, preferred: self.carried.preferred.take(), ..carried };
         self.transfer = Some(Transfer { refer, stage: Stage::Aside(Some(Box::new(from))) });
         match target {
             // A service or room is always there.

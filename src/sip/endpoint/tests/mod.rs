@@ -22,6 +22,7 @@ mod sessions;
 mod streams;
 mod torture;
 mod trunks;
+mod trust;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
