@@ -5,6 +5,7 @@ mod bad_input;
 mod dialogs;
 mod early;
 mod faults;
+mod identity;
 mod ivr;
 mod load;
 mod many;
