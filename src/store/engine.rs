@@ -268,11 +268,12 @@ fn place(options: &PgConnectOptions) -> String {
 }
 
 /// Whether waiting does not help: the server said no to who we are (SQLSTATE class 28) or to what we want (3D000: there is no
-/// such database; 42501: no right to connect), or cannot speak as `sslmode` demands.
+/// such database; 42501: no right to connect), or cannot speak as `sslmode` demands: no TLS, or a certificate that is not its own.
 fn refused(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     let said_no = code.is_some_and(|code| code.starts_with("28") || code == "3D000" || code == "42501");
-    said_no || matches!(error, sqlx::Error::Tls(_) | sqlx::Error::Configuration(_))
+    let handshake = matches!(error, sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData);
+    said_no || handshake || matches!(error, sqlx::Error::Tls(_) | sqlx::Error::Configuration(_))
 }
 
 /// Whether trying again is useless: the value itself is at fault, or cannot be encoded.

@@ -12,8 +12,10 @@
 //!   SIP digest, REST key --ha1(), has_api_key()--> credentials in memory <-- refresh task, every 2 s, by a version row
 //! ```
 //!
-//! Not here: TLS to PostgreSQL (sqlx is built without it: a server elsewhere is reached by a protected network or a tunnel, and
-//! a URL with `sslmode=require` is refused), and bindings shared live between switches: each reads them at its start.
+//! The way to PostgreSQL is what `sslmode` in its URL says, as everywhere: `prefer` is the default, and whoever is not on the same
+//! machine wants `verify-full`, with `sslrootcert` where its authority is none of the system's.
+//!
+//! Not here: bindings shared live between switches: each reads them at its start.
 
 mod bootstrap;
 mod credentials;
@@ -75,7 +77,9 @@ pub enum StoreError {
         source: sqlx::Error,
     },
     /// The server does not want us.
-    #[error("{place}: the server refuses us; see that user, password and database of store.url are right")]
+    #[error(
+        "{place}: the server refuses us, or we it; see that user, password, database and sslmode of store.url are right"
+    )]
     Refused {
         /// Which, without user and password.
         place: String,

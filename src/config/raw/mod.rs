@@ -120,7 +120,7 @@ impl Default for Raw {
 #[serde(deny_unknown_fields, default)]
 pub struct Store {
     /// PostgreSQL's URL, as `postgres://tandem:PASSWORD@127.0.0.1/tandem`; better given as `TANDEM_STORE__URL`. Default: `""`,
-    /// SQLite in `data_dir`. Why: nothing else to run; the connection is not encrypted, so a server elsewhere wants a protected
-    /// network.
+    /// SQLite in `data_dir`. Why: nothing else to run; to a server elsewhere put `?sslmode=verify-full` behind it (and
+    /// `&sslrootcert=FILE` where its authority is not the system's), or anybody on the way reads and writes along.
     pub url: Secret,
 }

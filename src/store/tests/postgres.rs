@@ -86,6 +86,37 @@ async fn a_wrong_password_or_database_is_refused_at_once() {
     assert!(matches!(error, StoreError::Url { .. }), "{error:?}");
 }
 
+/// Made for `localhost` and for no address.
+#[tokio::test]
+async fn sslmode_says_whether_the_way_is_encrypted_and_the_server_must_prove_who_it_is() {
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let server = Server::over_tls(&own.cert.pem(), &own.signing_key.serialize_pem());
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = folder.path().join("own.crt");
+    std::fs::write(&authority, own.cert.pem()).expect("a file");
+    let url = |host: &str, mode: &str| format!("{}?sslmode={mode}", server.url("postgres").replace("127.0.0.1", host));
+    let trusted = |host: &str, mode: &str| format!("{}&sslrootcert={}", url(host, mode), authority.display());
+    for (url, wanted) in [
+        (url("127.0.0.1", "disable"), Some(0)),
+        (url("127.0.0.1", "prefer"), Some(1)),
+        (url("127.0.0.1", "require"), Some(1)),
+        (url("127.0.0.1", "verify-ca"), None),
+        (trusted("127.0.0.1", "verify-ca"), Some(1)),
+        (trusted("127.0.0.1", "verify-full"), None),
+        (trusted("localhost", "verify-full"), Some(1)),
+    ] {
+        let encrypted = match Pool::postgres(&url).await {
+            Ok(pool) => {
+                let asked = "SELECT ssl::int::bigint AS n FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+                Some(pool.fetch(asked, []).await.expect("an answer")[0].int("n").expect("a number"))
+            }
+            Err(StoreError::Refused { .. }) => None,
+            Err(error) => panic!("{url}: {error:?}"),
+        };
+        assert_eq!(encrypted, wanted, "{url}");
+    }
+}
+
 #[tokio::test]
 async fn a_text_with_a_nul_is_written_all_the_same() {
     let place = Place::postgres();

@@ -16,6 +16,11 @@ trap 'rm -rf "$dir"' EXIT
 trap '' TERM INT
 printf secret >"$dir/password"
 "$BIN/initdb" -D "$dir/data" -U tandem -A scram-sha-256 --pwfile="$dir/password" --no-sync -E UTF8 --locale=C >/dev/null
+if [ "$CERTIFICATE" ]; then
+    printf %s "$CERTIFICATE" >"$dir/data/server.crt"
+    (umask 077 && printf %s "$KEY" >"$dir/data/server.key")
+    printf 'ssl = on\n' >>"$dir/data/postgresql.conf"
+fi
 up() {
     "$BIN/postgres" -D "$dir/data" -p "$PORT" -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off \
         >>"$dir/log" 2>&1 &
@@ -58,10 +63,20 @@ fn installed() -> PathBuf {
 impl Server {
     /// A new one; a second or two.
     pub fn start() -> Self {
+        Self::with("", "")
+    }
+
+    /// One that speaks TLS to who wants it, with this certificate and key (PEM).
+    pub fn over_tls(certificate: &str, key: &str) -> Self {
+        Self::with(certificate, key)
+    }
+
+    fn with(certificate: &str, key: &str) -> Self {
         let bin = installed();
         let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port");
         let mut command = Command::new("sh");
         command.args(["-c", SCRIPT]).env("BIN", &bin).env("PORT", free.port().to_string()).current_dir("/");
+        command.env("CERTIFICATE", certificate).env("KEY", key);
         // SAFETY: it only reads an id.
         if unsafe { libc::geteuid() } == 0 {
             // PostgreSQL does not run as root: as nobody.
