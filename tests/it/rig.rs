@@ -22,7 +22,7 @@ use crate::capture::{Capture, Stream};
 use crate::peers::baresip::{Account, Baresip};
 use crate::peers::sipp::Sipp;
 use crate::peers::wsclient::WsClient;
-use crate::peers::{Process, free_ports, until};
+use crate::peers::{Lease, Process, free_ports, until};
 use crate::tone::write_tone;
 
 pub use figures::Footprint;
@@ -74,6 +74,7 @@ pub struct Wishes {
 pub struct Rig {
     switch: Running,
     folder: TempDir,
+    _lease: Lease,
     ports: Ports,
     pstn_port: u16,
     api_key: String,
@@ -130,7 +131,7 @@ impl Rig {
     /// One to a story's wishes.
     #[track_caller]
     pub fn with(wishes: &Wishes) -> Self {
-        let (folder, ports, pstn_port, config) = prepare(wishes);
+        let (folder, lease, ports, pstn_port, config) = prepare(wishes);
         let process = serve(folder.path(), &config);
         ready(&process, ports);
         let text = std::fs::read_to_string(folder.path().join("data/credentials.txt")).expect("its credentials");
@@ -139,14 +140,14 @@ impl Rig {
             rest.split_whitespace().next().unwrap_or_default().to_owned()
         };
         let (api_key, desk_password) = (word_after("Bearer"), word_after("password"));
-        Self { switch: Running::Binary(process), folder, ports, pstn_port, api_key, desk_password }
+        Self { switch: Running::Binary(process), folder, _lease: lease, ports, pstn_port, api_key, desk_password }
     }
 
     /// Starts the real binary on a configuration that was spoiled, or with something of its own taken; the exit code and what it
     /// said.
     #[track_caller]
     pub fn refused<T>(spoil: impl FnOnce(Ports, &mut String) -> T) -> (i32, String) {
-        let (folder, ports, _, config) = prepare(&Wishes::default());
+        let (folder, _lease, ports, _, config) = prepare(&Wishes::default());
         let mut text = std::fs::read_to_string(&config).expect("its configuration");
         let _taken = spoil(ports, &mut text);
         std::fs::write(&config, text).expect("a configuration");
@@ -166,11 +167,11 @@ impl Rig {
     pub fn inside_by(wall: WallClock) -> Self {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let (folder, ports, pstn_port, config) = prepare(&Wishes::default());
+        let (folder, lease, ports, pstn_port, config) = prepare(&Wishes::default());
         let (runtime, app, first) = start_here(&config, wall);
         let switch = Running::Inside { app: Some(Box::new(app)), runtime: Some(runtime), _alone: alone };
         let (api_key, desk_password) = (first.api_key.clone(), first.password.clone());
-        let rig = Self { switch, folder, ports, pstn_port, api_key, desk_password };
+        let rig = Self { switch, folder, _lease: lease, ports, pstn_port, api_key, desk_password };
         until("the switch to be ready", Duration::from_secs(10), || {
             (rig.status("GET", "/readyz", None, None) == 200).then_some(())
         });
@@ -180,7 +181,7 @@ impl Rig {
     /// One in a process of its own, whose actors can be made to panic all the same.
     #[track_caller]
     pub fn apart() -> Self {
-        let (folder, ports, pstn_port, config) = prepare(&Wishes::default());
+        let (folder, lease, ports, pstn_port, config) = prepare(&Wishes::default());
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         command.args(["--exact", "rig::a_switch_apart", "--nocapture"]).env(APART, &config).stdin(Stdio::piped());
         let process = Process::start("apart", folder.path(), &mut command);
@@ -191,7 +192,7 @@ impl Rig {
         });
         let word = |key: &str| first[key].as_str().expect("a word").to_owned();
         let (api_key, desk_password) = (word("api_key"), word("password"));
-        Self { switch: Running::Apart(process), folder, ports, pstn_port, api_key, desk_password }
+        Self { switch: Running::Apart(process), folder, _lease: lease, ports, pstn_port, api_key, desk_password }
     }
 
     /// Kills it, and starts it again on the same folder; of the real binary only.
@@ -424,7 +425,7 @@ impl Drop for Rig {
     }
 }
 
-fn prepare(wishes: &Wishes) -> (TempDir, Ports, u16, PathBuf) {
+fn prepare(wishes: &Wishes) -> (TempDir, Lease, Ports, u16, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder");
     let prompts = folder.path().join("prompts");
     std::fs::create_dir(&prompts).expect("a folder");
@@ -432,7 +433,8 @@ fn prepare(wishes: &Wishes) -> (TempDir, Ports, u16, PathBuf) {
     for (name, hz) in [("welcome", 440.0), ("menu", 550.0), ("invalid", 880.0), ("goodbye", 330.0)] {
         write_tone(&prompts.join(format!("{name}.wav")), hz, 22_050, 1);
     }
-    let block = free_ports(PORTS);
+    let lease = free_ports(PORTS);
+    let block = lease.first;
     let ports = Ports { sip: block, http: block + 2, webrtc: block + 4, https: block + 8 };
     let pstn_port = block + 6;
     if let Some((certificate, key)) = &wishes.certificate {
@@ -448,7 +450,7 @@ fn prepare(wishes: &Wishes) -> (TempDir, Ports, u16, PathBuf) {
         text = text.replacen(old, new, 1);
     }
     std::fs::write(&config, text).expect("a configuration");
-    (folder, ports, pstn_port, config)
+    (folder, lease, ports, pstn_port, config)
 }
 
 /// Waits until the real binary takes calls.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Process, favoured, free_port, free_ports, until};
+use super::{Lease, Process, favoured, free_port, free_ports, until};
 use crate::capture::{Capture, Stream};
 use crate::tone::{Pcm, write_tone};
 
@@ -20,6 +20,7 @@ pub struct Baresip {
     control: TcpStream,
     events: Arc<Mutex<Vec<Value>>>,
     pub rtp_ports: std::ops::RangeInclusive<u16>,
+    _ports: Lease,
 }
 
 /// How to set one up.
@@ -43,8 +44,8 @@ impl Baresip {
     pub fn start(folder: &Path, account: &Account<'_>) -> Self {
         let folder = folder.join(format!("baresip-{}", account.user));
         std::fs::create_dir_all(&folder).expect("its folder");
-        let (sip, control, rtp) = (free_port(), free_port(), free_ports(22));
-        let rtp_ports = rtp..=rtp + 20;
+        let (sip, control, ports) = (free_port(), free_port(), free_ports(22));
+        let rtp_ports = ports.first..=ports.first + 20;
         let wav = folder.join("microphone.wav");
         write_tone(&wav, account.tone, 8000, 120);
         // What it hears is on the wire for all to see, but for SRTP: then it keeps what it plays.
@@ -96,7 +97,7 @@ impl Baresip {
         let events = Arc::new(Mutex::new(Vec::new()));
         let (reader, into) = (stream.try_clone().expect("a reader"), events.clone());
         std::thread::spawn(move || read_netstrings(reader, &into));
-        Self { _process: process, folder, control: stream, events, rtp_ports }
+        Self { _process: process, folder, control: stream, events, rtp_ports, _ports: ports }
     }
 
     /// Sends an order: `dial`, `accept`, `hangup`, `hold`, `resume`, `sndcode`.

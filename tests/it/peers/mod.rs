@@ -101,9 +101,15 @@ pub fn tail(text: &str) -> String {
     lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
-/// The ports of this process, and the next to hand out. Below the ephemeral range, whose ports the system gives to anybody;
+/// What was handed out of this process's ports.
+struct Handed {
+    next: u16,
+    leased: Vec<Range<u16>>,
+}
+
+/// The ports of this process. Below the ephemeral range, whose ports the system gives to anybody;
 /// a lock file keeps other test processes off them.
-static PORTS: LazyLock<(Range<u16>, Mutex<u16>)> = LazyLock::new(|| {
+static PORTS: LazyLock<(Range<u16>, Mutex<Handed>)> = LazyLock::new(|| {
     const EACH: u16 = 5_000;
     let ours = (12_000..32_000).step_by(EACH.into()).find(|first| {
         let path = std::env::temp_dir().join(format!("tandem-tests-{first}.lock"));
@@ -116,31 +122,55 @@ static PORTS: LazyLock<(Range<u16>, Mutex<u16>)> = LazyLock::new(|| {
         locked
     });
     let first = ours.expect("no more than four test processes at once");
-    (first..first + EACH, Mutex::new(first))
+    (first..first + EACH, Mutex::new(Handed { next: first, leased: Vec::new() }))
 });
 
-/// The first, even, of `count` UDP and TCP ports on loopback that nobody uses. Handed out in order, and again only after all
-/// the others, so that stories may run side by side.
-pub fn free_ports(count: u16) -> u16 {
-    let (ours, next) = &*PORTS;
-    let mut next = next.lock().unwrap_or_else(PoisonError::into_inner);
+/// Ports that are nobody else's until this is dropped, though most are not bound: media comes and goes.
+pub struct Lease {
+    /// The first, even.
+    pub first: u16,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut state = PORTS.1.lock().unwrap_or_else(PoisonError::into_inner);
+        state.leased.retain(|range| range.start != self.first);
+    }
+}
+
+/// `count` UDP and TCP ports on loopback that nobody uses. Handed out in order, and again only after all the others, so that
+/// stories may run side by side.
+#[track_caller]
+pub fn free_ports(count: u16) -> Lease {
+    let (ours, state) = &*PORTS;
+    let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+    let Handed { next, leased } = &mut *state;
+    let mut rounds = 0;
     loop {
         if *next + count > ours.end {
             *next = ours.start;
+            rounds += 1;
+            assert!(rounds < 3, "no {count} ports are free in {ours:?}: {leased:?}");
         }
-        let first = *next;
-        *next = first + count.next_multiple_of(2);
+        let range = *next..*next + count.next_multiple_of(2);
         let taken =
             |port: u16| UdpSocket::bind(("0.0.0.0", port)).is_err() || TcpListener::bind(("0.0.0.0", port)).is_err();
-        if !(first..*next).any(taken) {
-            return first;
+        let theirs = leased.iter().find(|lease| lease.start < range.end && range.start < lease.end);
+        if let Some(lease) = theirs {
+            *next = lease.end;
+            continue;
+        }
+        *next = range.end;
+        if !range.clone().any(taken) {
+            leased.push(range.clone());
+            return Lease { first: range.start };
         }
     }
 }
 
-/// One of them, with the next one free too.
+/// One of them, with the next one free too, for who binds it at once.
 pub fn free_port() -> u16 {
-    free_ports(2)
+    free_ports(2).first
 }
 
 /// Puts a peer before others in the queue for a core, where the system lets us: a peer that stalls makes gaps that are not the

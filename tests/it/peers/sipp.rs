@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::{Process, free_port, free_ports};
+use super::{Lease, Process, free_port, free_ports};
 use crate::tone::write_tone_ulaw;
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -17,6 +17,7 @@ pub struct Sipp {
     folder: PathBuf,
     name: String,
     pub sip: SocketAddr,
+    _media: Lease,
 }
 
 impl Sipp {
@@ -39,11 +40,11 @@ impl Sipp {
         let ip = local.ip().to_string();
         let mut command = Command::new("sipp");
         command.current_dir(folder).arg("-sf").arg(scenario).arg(peer.to_string());
-        command.args(["-i", &ip, "-mi", &ip, "-p", &port.to_string(), "-mp", &media.to_string()]);
+        command.args(["-i", &ip, "-mi", &ip, "-p", &port.to_string(), "-mp", &media.first.to_string()]);
         command.args(["-nostdin", "-trace_err", "-error_file", &format!("{label}.err"), "-timeout", "120s"]);
         command.args(["-trace_msg", "-message_file", &format!("{label}.msg")]).args(extra).stdin(Stdio::null());
         let process = Process::start(&label, folder, &mut command);
-        Self { process, folder: folder.into(), name: label, sip: SocketAddr::new(local.ip(), port) }
+        Self { process, folder: folder.into(), name: label, sip: SocketAddr::new(local.ip(), port), _media: media }
     }
 
     /// Waits for its end; every call must have gone as the scenario says.
