@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::capture::{Capture, Stream};
 use crate::peers::until;
 use crate::rig::{PSTN, Rig, Wishes};
@@ -34,6 +36,20 @@ fn an_ims_caller_meets_its_preconditions_and_hears_the_phone_through_an_immediat
     hears("the phone at the IMS caller", 700.0, || rig.sent_to_pstn(&capture));
     caller.done(SOON);
     phone.event("CALL_CLOSED", SOON);
+    rig.quiet();
+}
+
+/// The answer only in the 183, an UPDATE before the 200, and PRACK to the 183's own Contact.
+#[test]
+fn an_ims_network_is_called_by_tel_uris_and_answers_in_its_183() {
+    let rig = beside("profile = \"ims\"");
+    let mut network = rig.pstn_answers("uas_prack");
+    rig.post("/api/v1/phone-calls", &json!({ "phone_number": NUMBER, "room": "lobby" }));
+    network.done(SOON);
+    let wire = network.messages();
+    for line in [&format!("INVITE tel:{NUMBER} SIP/2.0"), &format!("To: <tel:{NUMBER}>"), "PRACK sip:pstn@"] {
+        assert!(wire.contains(line), "{line} in\n{wire}");
+    }
     rig.quiet();
 }
 
