@@ -22,7 +22,13 @@ fn line(name: &str) -> Line {
 
 /// Both lines are registered; a call rests a line for 5 s, a failure for 60.
 async fn gateway() -> World {
+    gateway_and(None).await
+}
+
+/// The same, and a trunk without lines that stands by.
+async fn gateway_and(other: Option<TrunkId>) -> World {
     let mut settings = settings();
+    let plain = settings.trunks.values().next().cloned().expect("a trunk");
     for trunk in settings.trunks.values_mut() {
         trunk.max_calls = None;
         trunk.routes = BTreeMap::from([("*".to_owned(), InboundRoute::Subscriber(subscriber("1001")))]);
@@ -32,6 +38,10 @@ async fn gateway() -> World {
             rest: Duration::from_secs(5),
             failure_rest: Duration::from_secs(60),
         };
+    }
+    if let Some(other) = other {
+        settings.rtc_to_sip.pstn_fallback = vec![other.clone()];
+        settings.trunks.insert(other.clone(), Trunk { id: other, ..plain });
     }
     let world = world_with(settings).await;
     register(&world, "sim1", 5081);
@@ -93,6 +103,27 @@ async fn a_line_that_fails_rests_longer_and_a_busy_callee_is_no_failure() {
     }
     let resting: Vec<_> = lines(&world).into_iter().filter_map(|line| line.rests_for_s).collect();
     assert!(matches!(resting.as_slice(), [0..=5, 55..=60]), "{resting:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_a_line_could_not_carry_goes_on_by_the_next_trunk_and_the_line_rests_as_failed() {
+    let other = TrunkId::new("other").expect("an id");
+    let world = gateway_and(Some(other.clone())).await;
+    let alice = login(&world, "alice").await;
+    let (first, _) = out(&world, alice, "+8613800000001").await;
+    world.sip.end(first, Cause::unavailable("no signal"));
+    let next = |world: &World| world.sip.outgoing().into_iter().find(|dialog| *dialog != first);
+    let second = world.find("the next trunk's", next).await;
+    let invite = world.sip.dialog(second).and_then(|record| record.invite).expect("an INVITE");
+    assert!(matches!(invite.to.as_slice(), [Destination::Trunk { trunk, more: false, .. }] if *trunk == other));
+    world.until("it rests", |world| states(world) == ["resting", "free"]).await;
+    let line = lines(&world).remove(0);
+    assert_eq!((line.failures, line.call), (1, None));
+    assert!(line.rests_for_s > Some(50), "{line:?}");
+    world.sip.pick_up(second);
+    world.until("they talk", bridged).await;
+    let calls: Vec<u32> = world.ctx().trunks().into_iter().map(|trunk| trunk.calls).collect();
+    assert_eq!(calls, [0, 1], "the place on the first was given back");
 }
 
 #[tokio::test(start_paused = true)]
