@@ -11,6 +11,7 @@ use crate::config::raw::{self, Digest, Prack};
 use crate::http::tokens::{ShortKey, TokenKey};
 use crate::http::{HttpConfig, HttpsConfig};
 use crate::media::{MediaConfig, OpusSettings};
+use crate::sip::message::passed::HeaderList;
 use crate::sip::nuisance::Budget;
 use crate::sip::sight::hep::HepConfig;
 use crate::sip::{
@@ -58,6 +59,8 @@ pub(super) fn sip(config: &Config, certificates: &Configs, began: (SystemTime, I
                 allowed_addresses: trunk.allowed_addresses.clone(),
                 domain: trunk.domain.clone(),
                 identity: identity_policy(&trunk.identity),
+                pass_headers_in: HeaderList(trunk.identity.pass_headers_in.clone()),
+                pass_headers_out: HeaderList(trunk.identity.pass_headers_out.clone()),
                 listener: trunk.listener.clone(),
                 tls: trunk
                     .tls
@@ -94,6 +97,7 @@ pub(super) fn sip(config: &Config, certificates: &Configs, began: (SystemTime, I
         tls: certificates.anyone.clone(),
         allowed_origins: config.http.allowed_origins.clone(),
         anonymous: sip.allow_strangers,
+        pass_headers: HeaderList(sip.pass_headers.clone()),
         algorithms: offers(&sip.digest),
         algorithms_by_user: sip.digest_by_user.iter().map(|(users, list)| (users.clone(), offers(list))).collect(),
         integrity: sip.digest_integrity,

@@ -11,6 +11,7 @@ use tandem_actors::model::settings::NumberRules;
 
 use super::dialog::session_timer::SessionPolicy;
 use super::digest::{DigestAlgorithm, DigestOffer};
+use super::message::passed::HeaderList;
 use super::nuisance::Budget;
 use super::sight::hep::HepConfig;
 use super::transaction::timer::Timers;
@@ -62,6 +63,8 @@ pub struct SipConfig {
     pub hep: Option<HepConfig>,
     /// What is wanted of sessions with peers that are no trunk, and with trunks without a wish of their own.
     pub session: SessionPolicy,
+    /// Headers that pass between phones, and from and to trunks as those have it.
+    pub pass_headers: HeaderList,
 }
 
 impl Default for SipConfig {
@@ -88,6 +91,7 @@ impl Default for SipConfig {
             retry_after: 5,
             hep: None,
             session: SessionPolicy::default(),
+            pass_headers: HeaderList::default(),
         }
     }
 }
@@ -145,6 +149,10 @@ pub struct TrunkConfig {
     pub domain: Option<String>,
     /// What it is believed and told of callers.
     pub identity: IdentityPolicy,
+    /// Headers of its that go on by name, beside the application's.
+    pub pass_headers_in: HeaderList,
+    /// Headers of others that it is sent.
+    pub pass_headers_out: HeaderList,
     /// The listener that its requests leave by; otherwise the first that fits.
     pub listener: Option<ListenerId>,
     /// Over TLS.
@@ -284,6 +292,8 @@ impl TrunkConfig {
             allowed_addresses: Vec::new(),
             domain: None,
             identity: IdentityPolicy::default(),
+            pass_headers_in: HeaderList::default(),
+            pass_headers_out: HeaderList::default(),
             listener: None,
             tls: None,
             reliable: Reliability::default(),

@@ -345,6 +345,7 @@ impl State {
             let report = LegReport::Ended(LegEnd {
                 cause: Cause::internal("a leg was lost in a crash"),
                 signalling_id: leg.to_string(),
+                session_id: None,
                 figures: None,
             });
             let _ = me.cast(CallMsg::Leg { leg, report }.into());

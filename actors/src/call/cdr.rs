@@ -16,6 +16,7 @@ impl CallCheckpoint {
             kind: party.kind().into(),
             party: party.name.clone(),
             signalling_id: party.leg.to_string(),
+            session_id: None,
             answered_after: party.connected_after,
             cause: self.cause.clone(),
             restarts: party.restarts,

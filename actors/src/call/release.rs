@@ -20,7 +20,7 @@ use crate::trunk::board::LineOutcome;
 pub fn hang_up(ctx: &Ctx, leg: LegId, cause: &Cause) -> Option<LegEnd> {
     let (epoch, LegCheckpoint { media, side, figures, .. }) = ctx.ledger.legs.next_epoch(&leg)?;
     let figures = ctx.media_snapshot(media).or(figures);
-    let signalling_id = side.signalling_id();
+    let (signalling_id, session_id) = (side.signalling_id(), side.session_id());
     // Nobody can have a later epoch than the one just taken: neither order is refused.
     match side {
         LegSide::Sip(sip) => {
@@ -35,7 +35,7 @@ pub fn hang_up(ctx: &Ctx, leg: LegId, cause: &Cause) -> Option<LegEnd> {
         }
     }
     ctx.media_close(media);
-    Some(LegEnd { cause: cause.clone(), signalling_id, figures })
+    Some(LegEnd { cause: cause.clone(), signalling_id, session_id, figures })
 }
 
 /// The call has no use for the leg's row any more.
@@ -106,6 +106,7 @@ pub fn last_act(ctx: &Ctx, id: CallId) {
             kind: party.kind().into(),
             party: party.name.clone(),
             signalling_id: end.as_ref().map_or_else(String::new, |end| end.signalling_id.clone()),
+            session_id: end.as_ref().and_then(|end| end.session_id.clone()),
             answered_after: party.connected_after,
             cause: Some(cause.clone()),
             restarts: party.restarts,

@@ -86,6 +86,7 @@ impl Content {
             cus_data: if self.shown_number().is_some() { None } else { given(&self.sip_data) },
             ar_info: given(&self.user_data),
             app: other(X_APP),
+            ..AppHeaders::default()
         }
     }
 
@@ -210,7 +211,8 @@ mod tests {
     #[test]
     fn headers_of_the_sip_side_are_read_as_they_were_written() {
         let text = |text: &str| Some(text.to_owned());
-        let headers = AppHeaders { number: text("<sip:7@a>"), cus_data: None, ar_info: text("vip"), app: text("shop") };
+        let headers =
+            AppHeaders { number: text("<sip:7@a>"), ar_info: text("vip"), app: text("shop"), ..AppHeaders::default() };
         let content = Content::with_headers(Content::for_sip_call("room", "1001", ""), &headers);
         assert_eq!(read(&content).headers(), headers);
         assert_eq!(read(r#"{"SipData":"{\"order\":7}"}"#).headers().cus_data, text(r#"{"order":7}"#));

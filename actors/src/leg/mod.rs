@@ -150,6 +150,8 @@ pub struct LegEnd {
     pub cause: Cause,
     /// SIP Call-ID or dialog, or the peer id.
     pub signalling_id: String,
+    /// The party's Session-ID.
+    pub session_id: Option<String>,
     /// What its media session had done.
     pub figures: Option<MediaSnapshot>,
 }
@@ -196,6 +198,13 @@ impl LegSide {
         match self {
             LegSide::Sip(sip) => sip.signalling_id(),
             LegSide::Rtc(rtc) => rtc.peer.to_string(),
+        }
+    }
+    /// What the CDR calls its session (RFC 7989).
+    pub fn session_id(&self) -> Option<String> {
+        match self {
+            LegSide::Sip(sip) => sip.session_id(),
+            LegSide::Rtc(_) => None,
         }
     }
     /// Its phase in a word.

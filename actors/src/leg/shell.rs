@@ -135,6 +135,7 @@ impl Shell {
     /// Reports an end that was committed.
     fn report_end(&self, cause: Cause) {
         let signalling_id = self.checkpoint.side.signalling_id();
-        self.report(LegReport::Ended(LegEnd { cause, signalling_id, figures: self.checkpoint.figures }));
+        let session_id = self.checkpoint.side.session_id();
+        self.report(LegReport::Ended(LegEnd { cause, signalling_id, session_id, figures: self.checkpoint.figures }));
     }
 }

@@ -124,6 +124,31 @@ pub struct AppHeaders {
     pub ar_info: Option<String>,
     /// X-App: which app.
     pub app: Option<String>,
+    /// What else passes; most calls have little of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub further: Option<Box<Further>>,
+}
+
+/// What passes between SIP parties beside the application's own headers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Further {
+    /// Other headers that may pass (`pass_headers_in`), in order: name and value.
+    pub passed: Vec<(String, String)>,
+    /// Session-ID (RFC 7989) of the party whose headers these are: 32 hexadecimal digits.
+    pub session_id: Option<String>,
+}
+
+impl AppHeaders {
+    /// Other headers that may pass.
+    pub fn passed(&self) -> &[(String, String)] {
+        self.further.as_ref().map_or(&[], |further| &further.passed)
+    }
+
+    /// Session-ID of the party whose headers these are.
+    pub fn session_id(&self) -> Option<&str> {
+        self.further.as_ref()?.session_id.as_deref()
+    }
 }
 
 /// Who placed an incoming SIP call, as the SIP core established it.

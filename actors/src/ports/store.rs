@@ -63,6 +63,9 @@ pub struct CdrLeg {
     pub party: String,
     /// SIP Call-ID or peer id.
     pub signalling_id: String,
+    /// The party's Session-ID (RFC 7989): as it said it, or as it was given one. Of SIP legs.
+    #[serde(default)]
+    pub session_id: Option<String>,
     /// When it answered, after `started_at` of the call.
     pub answered_after: Option<Duration>,
     /// Why it ended.

@@ -5,6 +5,8 @@ use tandem_actors::model::settings::NumberRules;
 
 use super::check::Checker;
 use crate::config::raw::{self, NumberFormat};
+use crate::sip::message::passed::may_pass;
+use crate::sip::message::view::is_token;
 
 /// What the SIP adapter is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +23,10 @@ pub struct Telling {
     pub number_uri: raw::NumberUri,
     /// The context of local numbers; `None`: its domain.
     pub phone_context: Option<String>,
+    /// Headers of its that go on.
+    pub pass_headers_in: Vec<String>,
+    /// Headers that it is sent.
+    pub pass_headers_out: Vec<String>,
 }
 
 pub(super) fn telling(check: &mut Checker<'_>, n: usize, trunk: &raw::Trunk) -> Telling {
@@ -34,7 +40,27 @@ pub(super) fn telling(check: &mut Checker<'_>, n: usize, trunk: &raw::Trunk) -> 
         forwarding: trunk.forwarding_headers,
         number_uri: trunk.number_uri,
         phone_context: (!country.is_empty()).then(|| format!("+{country}")),
+        pass_headers_in: passed(check, &key("pass_headers_in"), &trunk.pass_headers_in),
+        pass_headers_out: passed(check, &key("pass_headers_out"), &trunk.pass_headers_out),
     }
+}
+
+/// Headers that may pass by name.
+pub(super) fn passed(check: &mut Checker<'_>, key: &str, list: &[String]) -> Vec<String> {
+    for (n, name) in list.iter().enumerate() {
+        let key = format!("{key}[{n}]");
+        match name.strip_suffix('*') {
+            Some(start) if start.is_empty() || is_token(start.as_bytes()) => {}
+            None if may_pass(name) => {}
+            None if is_token(name.as_bytes()) => {
+                check.wrong(key, format!("\"{name}\" is the switch's own to write"), "take it out");
+            }
+            Some(_) | None => {
+                check.wrong(key, format!("\"{name}\" is no header"), "write a name, or its beginning with a *");
+            }
+        }
+    }
+    list.to_vec()
 }
 
 fn is_number(text: &str) -> bool {

@@ -83,6 +83,8 @@ pub struct Sip {
     pub abuse: Abuse,
     /// Whether unknown callers are admitted.
     pub allow_strangers: bool,
+    /// Headers that pass between phones.
+    pub pass_headers: Vec<String>,
     /// How long sessions with others than trunks last.
     pub sessions: Sessions,
     /// How long a silent target is waited for where there is another.

@@ -213,6 +213,7 @@ pub(super) fn sip(check: &mut Checker<'_>, raw: &Raw, local_net: &[Net], folder:
         digest_integrity: raw.sip.digest_integrity,
         abuse: abuse(check, &raw.sip.abuse),
         allow_strangers: raw.sip.allow_strangers,
+        pass_headers: identity::passed(check, "sip.pass_headers", &raw.sip.pass_headers),
         sessions: sessions(check, "sip.", raw.sip.session_expires_s, raw.sip.min_se_s),
         failover_after: Duration::from_secs(raw.sip.failover_after_s),
         name_servers: raw.sip.name_servers.clone(),

@@ -33,6 +33,9 @@ pub struct Sip {
     pub digest_integrity: bool,
     /// Against scanners, floods and guessed passwords.
     pub abuse: Abuse,
+    /// Headers that phones' calls pass on, and that phones are sent: names, and beginnings with a `*`, as `["X-Ticket", "Alert-Info"]`.
+    /// Default: `[]`. Why: as `pass_headers_in` and `pass_headers_out` of trunks.
+    pub pass_headers: Vec<String>,
     /// Whether callers we do not know may call our users and services. Default: `false`. Why: an open SIP port is scanned
     /// within minutes.
     pub allow_strangers: bool,
@@ -61,6 +64,7 @@ impl Default for Sip {
             digest_by_user: BTreeMap::new(),
             digest_integrity: false,
             abuse: Abuse::default(),
+            pass_headers: Vec::new(),
             allow_strangers: false,
             session_expires_s: 1800,
             min_se_s: 90,

@@ -150,6 +150,13 @@ pub struct Trunk {
     /// (From, P-Preferred-Identity), is; all others as `caller_id`. Default: `""`, only `caller_id` counts. Why: direct dial-in numbers
     /// of your own; a phone cannot show any other.
     pub caller_id_allowed: String,
+    /// Headers of its that go on to the other side of a call, in INVITE and its answers: names, and beginnings with a `*`, as
+    /// `["X-Ticket", "X-Acme-*"]`. Default: `[]`. Why: X-Number, X-CusData, X-ArInfo and X-App pass by themselves; what dialogs,
+    /// routes and proofs are made of never passes.
+    pub pass_headers_in: Vec<String>,
+    /// Headers of the other side that it is sent, in the same way. Default: `[]`. Why: what your callers write is not for every
+    /// provider.
+    pub pass_headers_out: Vec<String>,
     /// The number in `identity_headers`: `""` is what From shows, `"pass"` the caller's own, anything else is written as it is.
     /// Default: `""`. Why: some providers bill by it, and let From show any number (CLIP no screening).
     pub asserted_id: String,
@@ -315,6 +322,8 @@ impl Default for Trunk {
             prefix: String::new(),
             caller_id: "pass".into(),
             caller_id_allowed: String::new(),
+            pass_headers_in: Vec::new(),
+            pass_headers_out: Vec::new(),
             asserted_id: String::new(),
             country_code: String::new(),
             national_prefix: "0".into(),

@@ -320,6 +320,8 @@ pub(crate) struct CdrLegShape {
     party: String,
     /// SIP Call-ID or peer id.
     signalling_id: String,
+    /// Session-ID of the party (RFC 7989): the same in what its other hops log.
+    session_id: Option<String>,
     /// Milliseconds from the call's start to this leg's answer.
     answered_after_ms: Option<u64>,
     /// Why it ended.
@@ -469,6 +471,7 @@ impl From<CdrLeg> for CdrLegShape {
             kind: leg.kind,
             party: leg.party,
             signalling_id: leg.signalling_id,
+            session_id: leg.session_id,
             answered_after_ms: leg.answered_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
             cause: leg.cause.map(Into::into),
             restarts: leg.restarts,

@@ -5,6 +5,7 @@
 pub mod accepted;
 pub mod reliable;
 pub mod reoffer;
+pub mod session_id;
 pub mod session_timer;
 
 use super::message::uri::Uri;

@@ -24,6 +24,10 @@ pub(super) struct Draft {
     pub contact: Option<String>,
     /// Further headers.
     pub headers: Vec<(HeaderName, String)>,
+    /// Headers of the far side, by their names.
+    pub passed: Vec<(String, String)>,
+    /// Session-ID (RFC 7989), of its ACK and CANCEL as well.
+    pub session_id: Option<String>,
     pub content_type: &'static str,
     pub body: String,
 }
@@ -42,6 +46,9 @@ impl Draft {
             .header(HeaderName::To, to)
             .header(HeaderName::CallId, &self.call_id)
             .header(HeaderName::CSeq, format_args!("{} {method}", self.cseq));
+        if let Some(session_id) = &self.session_id {
+            writer.header(HeaderName::SessionId, session_id);
+        }
         writer
     }
 
@@ -54,6 +61,9 @@ impl Draft {
         writer.header(HeaderName::UserAgent, user_agent);
         for (name, value) in &self.headers {
             writer.header(*name, value);
+        }
+        for (name, value) in &self.passed {
+            writer.named(name, value);
         }
         writer.finish(self.content_type, self.body.as_bytes())
     }
@@ -76,6 +86,8 @@ impl Draft {
             max_forwards: self.max_forwards,
             contact: None,
             headers: reason.map(|reason| (HeaderName::Reason, reason)).into_iter().collect(),
+            passed: Vec::new(),
+            session_id: self.session_id.clone(),
             content_type: "",
             body: String::new(),
         }

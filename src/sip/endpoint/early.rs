@@ -15,7 +15,6 @@ use tokio::time::Instant;
 use super::super::dialog::reliable::{self, Order};
 use super::super::dialog::{Record, tag_of};
 use super::established::Side;
-use super::inbound::app_headers;
 use super::offer::description_of;
 use super::outbound::{Cancel, Fork, Outgoing};
 use super::*;
@@ -82,7 +81,8 @@ impl Core {
         let rseq = reliable::rseq_of(response);
         let Some(branch) = self.early_dialog(id, at, draft, flow, &tag, response) else {
             // RFC 2543 callees and proxies that ring without a tag: a sign of life, no dialog.
-            self.tell_progress(id, status, None, app_headers(response));
+            let headers = self.headers_of(id, response);
+            self.tell_progress(id, status, None, headers);
             return;
         };
         if let Some(rseq) = rseq {
@@ -108,7 +108,8 @@ impl Core {
             self.early_dialog_over(id, at, &tag);
             return;
         }
-        self.tell_progress(id, status, described.filter(|_| heard), app_headers(response));
+        let headers = self.headers_of(id, response);
+        self.tell_progress(id, status, described.filter(|_| heard), headers);
     }
 
     /// The early dialog that a response belongs to, made by its first; `None` without a tag, or when there are too many.

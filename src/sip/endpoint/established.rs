@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::super::dialog::Record;
 use super::super::dialog::accepted::{Accepted, Due as AckDue};
+use super::super::dialog::session_id::SessionId;
 use super::super::dialog::session_timer::SessionTimer;
 use super::super::resolve::Place;
 use super::inbound::Incoming;
@@ -43,6 +44,8 @@ pub(super) struct Dialog {
     pub local: Option<Box<AudioOffer>>,
     /// Who may offer now, and what waits for the leg.
     pub offers: Offers,
+    /// What it says of its session (RFC 7989).
+    pub session_id: SessionId,
     /// The timer that is armed for it.
     pub armed: Option<Instant>,
 }
@@ -293,6 +296,12 @@ impl Core {
         }
     }
 
+    /// The Session-ID of our messages in a dialog.
+    pub(super) fn session_id_of(&self, call_id: &str, local_tag: &str) -> Option<String> {
+        let id = self.names.get(&(call_id.to_owned(), local_tag.to_owned()))?;
+        self.dialogs.get(id).map(|dialog| dialog.session_id.value())
+    }
+
     /// Whether an address that a peer names is not the one it is reached at: a private one behind a public one.
     pub(super) fn behind_nat(ip: IpAddr, flow: Flow) -> bool {
         let seen = flow.remote.ip().to_canonical();
@@ -314,6 +323,8 @@ impl Core {
             max_forwards: MaxForwards::default(),
             contact,
             headers: Vec::new(),
+            passed: Vec::new(),
+            session_id: None,
             content_type: "",
             body: String::new(),
         }
@@ -333,6 +344,8 @@ impl Core {
             max_forwards: MaxForwards::default(),
             contact: None,
             headers: invite.credentials(),
+            passed: Vec::new(),
+            session_id: self.session_id_of(&record.call_id, &record.local_tag),
             content_type: "",
             body: String::new(),
         };

@@ -35,6 +35,9 @@ impl Core {
         }
         if let Some(server) = self.servers.get_mut(&key) {
             server.dialog = Some(id);
+            if let Some(dialog) = self.dialogs.get_mut(&id) {
+                dialog.session_id.hear(&server.request);
+            }
         }
         let over = self.is_over(id);
         match method {

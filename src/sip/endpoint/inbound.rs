@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::super::dialog::accepted::Accepted;
 use super::super::dialog::reliable::Reliable;
 use super::super::dialog::reoffer::DECISION;
+use super::super::dialog::session_id::SessionId;
 use super::super::dialog::session_timer::{Said, SessionTimer};
 use super::super::dialog::{Record, request_uri, request_user};
 use super::super::message::tel;
@@ -18,6 +19,7 @@ use super::super::message::view::NameAddr;
 use super::super::overload::Waiting;
 use super::established::{Established, Side};
 use super::offer::allows_update;
+use super::passing::further;
 use super::provisional::Next;
 use super::reoffers::Offers;
 use super::transactions::ServerInput;
@@ -165,6 +167,8 @@ impl Core {
         };
         let empty = || Named { display: String::new(), uri: SipUri(String::new()) };
         let believed = trunk.and_then(|at| self.trunks.get(at)).is_some_and(|trunk| trunk.config.identity.believed);
+        let mut session_id = SessionId::new(None);
+        session_id.hear(request);
         let event = IncomingInvite {
             dialog: id,
             call_id: names.call_id.clone(),
@@ -177,14 +181,17 @@ impl Core {
             // RFC 3325 §5: believed from trusted neighbours only.
             asserted: if believed { trust::asserted(request) } else { None },
             origin,
-            headers: app_headers(request),
+            headers: AppHeaders {
+                further: further(self.passed_in(trunk).of(request), Some(session_id.peer().to_owned())),
+                ..app_headers(request)
+            },
             max_forwards,
             carried: trust::carried_of(request, believed),
             replaces,
             offer: offer.as_deref().cloned(),
             reliable,
         };
-        tracing::info!(dialog = %id, call_id = %names.call_id, "an INVITE came");
+        tracing::info!(dialog = %id, call_id = %names.call_id, session_id = %session_id.value(), "an INVITE came");
         incoming.stage = Stage::Unadopted(Box::new(event.clone()), Deliveries::first(now.into_std()), now + DECISION);
         if let Some(server) = self.servers.get_mut(&key) {
             server.dialog = Some(id);
@@ -203,6 +210,7 @@ impl Core {
                 remote: offer,
                 local: None,
                 offers: Offers::default(),
+                session_id,
                 armed: None,
             },
         );
@@ -366,6 +374,7 @@ impl Core {
 
     pub(super) fn send_answer(&mut self, id: DialogId, description: &AudioOffer, headers: &AppHeaders, now: Instant) {
         let timers = self.config.timers;
+        let passed = self.passed_back(id, headers);
         let Some(incoming) = self.incoming_mut(id) else { return };
         incoming.ring_refresh = None;
         incoming.next = None;
@@ -394,7 +403,7 @@ impl Core {
             if let Some(timer) = session {
                 timer.write(writer);
             }
-            write_app_headers(writer, headers);
+            write_app_headers(writer, headers, &passed);
         };
         let octets = self.respond(key, 200, now, fill, &body);
         established.accepted = octets.map(|octets| Accepted::new(cseq, octets, &timers, now));
@@ -447,6 +456,7 @@ pub(super) fn app_headers(message: &Message) -> AppHeaders {
         cus_data: message.text(HeaderName::XCusData),
         ar_info: message.text(HeaderName::XArInfo),
         app: message.text(HeaderName::XApp),
+        ..AppHeaders::default()
     }
 }
 
@@ -461,8 +471,12 @@ pub(super) fn app_header_lines(headers: &AppHeaders) -> impl Iterator<Item = (He
     .filter_map(|(name, value)| value.as_ref().map(|value| (name, value)))
 }
 
-pub(super) fn write_app_headers(writer: &mut Writer, headers: &AppHeaders) {
+/// `passed`: those of `headers.passed` that pass here.
+pub(super) fn write_app_headers(writer: &mut Writer, headers: &AppHeaders, passed: &[(String, String)]) {
     for (name, value) in app_header_lines(headers) {
         writer.header(name, value);
+    }
+    for (name, value) in passed {
+        writer.named(name, value);
     }
 }

@@ -34,6 +34,8 @@ impl Core {
             max_forwards: MaxForwards::default(),
             contact: Some(String::new()),
             headers: Vec::new(),
+            passed: Vec::new(),
+            session_id: None,
             content_type: "",
             body: String::new(),
         };

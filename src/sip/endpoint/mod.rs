@@ -27,6 +27,7 @@ mod keep_alive;
 mod large;
 mod offer;
 mod outbound;
+mod passing;
 mod port;
 mod provisional;
 mod reason;

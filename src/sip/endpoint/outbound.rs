@@ -15,7 +15,7 @@ use super::super::resolve::Place;
 use super::dispatch::Places;
 use super::early::Branch;
 use super::established::{Established, Side};
-use super::inbound::{app_header_lines, app_headers};
+use super::inbound::app_header_lines;
 use super::offer::{allows_update, description_of};
 use super::redirect::Redirection;
 use super::*;
@@ -178,7 +178,8 @@ impl Core {
             return;
         }
         for (fork, (draft, hop)) in hops.into_iter().enumerate() {
-            tracing::info!(dialog = %id, call_id = %draft.call_id, "an INVITE leaves");
+            let session_id = self.dialogs.get(&id).map(|dialog| dialog.session_id.value()).unwrap_or_default();
+            tracing::info!(dialog = %id, call_id = %draft.call_id, session_id, "an INVITE leaves");
             self.dispatch(draft, hop, Owner::Fork { dialog: id, fork }, now);
         }
     }
@@ -247,6 +248,8 @@ impl Core {
             max_forwards: invite.max_forwards,
             contact: Some(shown.contact),
             headers,
+            passed: self.passed_out(trunk).from(&invite.headers).cloned().collect(),
+            session_id: None,
             content_type: SDP,
             body: String::new(), // see `fork_offer`
         };
@@ -386,7 +389,7 @@ impl Core {
                 self.end(id, cause, now);
             }
             Some(answer) => {
-                let headers = app_headers(response);
+                let headers = self.headers_of(id, response);
                 let contact = draft.contact.clone().unwrap_or_default();
                 let mut established = Established::new(record, contact, trunk, now);
                 established.confirmed = true;

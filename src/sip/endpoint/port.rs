@@ -13,6 +13,7 @@ use tandem_actors::ports::sip::{
 use tokio::time::Instant;
 
 use super::super::dialog::reoffer;
+use super::super::dialog::session_id::SessionId;
 use super::super::resolve::{Place, weights};
 use super::dispatch::Places;
 use super::established::Side;
@@ -114,6 +115,7 @@ impl Core {
                     remote: None,
                     local: None,
                     offers: Offers::default(),
+                    session_id: SessionId::new(invite.headers.session_id()),
                     armed: None,
                 },
             );

@@ -102,6 +102,7 @@ impl Core {
         now: Instant,
     ) {
         let timers = self.config.timers;
+        let passed = self.passed_back(id, headers);
         let Some(incoming) = self.incoming_mut(id) else { return };
         let (key, user) = (incoming.key, incoming.contact.clone());
         let (flow, sips) = (incoming.record.flow, incoming.record.sips);
@@ -120,7 +121,7 @@ impl Core {
             if authorises {
                 writer.header(HeaderName::PEarlyMedia, "sendrecv");
             }
-            write_app_headers(writer, headers);
+            write_app_headers(writer, headers, &passed);
         };
         let octets = self.respond(key, status, now, fill, &body);
         let described = description.is_some();

@@ -82,6 +82,10 @@ impl Core {
         proved: bool,
         now: Instant,
     ) {
+        let mut draft = draft;
+        if draft.session_id.is_none() {
+            draft.session_id = self.session_id_of(&draft.call_id, &super::super::dialog::tag_of(draft.from.as_bytes()));
+        }
         let sips = is_sips(&draft.uri);
         let contact = draft.contact.as_deref().map(|user| self.contact(flow, user, sips)).unwrap_or_default();
         let octets = draft.write(&via, &contact, &self.config.user_agent);
@@ -371,6 +375,9 @@ impl Core {
         let mut writer = response_to(&server.request, status, &server.to_tag, server.flow.remote);
         if status != 100 {
             writer.header(HeaderName::Server, &self.config.user_agent);
+            if let Some(dialog) = server.dialog.and_then(|id| self.dialogs.get(&id)) {
+                writer.header(HeaderName::SessionId, dialog.session_id.value());
+            }
         }
         fill(&mut writer);
         let octets = writer.finish(SDP, body.as_bytes());

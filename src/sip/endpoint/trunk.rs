@@ -155,6 +155,8 @@ impl Core {
             max_forwards: MaxForwards::default(),
             contact: Some(user),
             headers: vec![(HeaderName::Expires, expires.to_string())],
+            passed: Vec::new(),
+            session_id: None,
             content_type: "",
             body: String::new(),
         };
@@ -250,6 +252,8 @@ impl Core {
             max_forwards: MaxForwards::default(),
             contact: Some(user),
             headers: vec![(HeaderName::Accept, SDP.into())],
+            passed: Vec::new(),
+            session_id: None,
             content_type: "",
             body: String::new(),
         })

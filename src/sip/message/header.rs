@@ -65,6 +65,7 @@ names! {
     WwwAuthenticate "WWW-Authenticate",
     ProxyAuthenticate "Proxy-Authenticate",
     AuthenticationInfo "Authentication-Info",
+    SessionId "Session-ID",
     SessionExpires "Session-Expires" compact "x",
     MinSe "Min-SE",
     RSeq "RSeq",

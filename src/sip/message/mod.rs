@@ -6,6 +6,7 @@
 
 pub mod frame;
 pub mod header;
+pub mod passed;
 pub mod status;
 pub mod tel;
 #[cfg(test)]

@@ -55,6 +55,12 @@ impl Writer {
         self
     }
 
+    /// A header of a name that the core does not know; the name is a token.
+    pub fn named(&mut self, name: &str, value: &str) -> &mut Self {
+        self.line(format_args!("{name}: {value}"));
+        self
+    }
+
     /// A header whose value is octets of a message that was read.
     pub fn copied(&mut self, name: HeaderName, value: &[u8]) -> &mut Self {
         self.out.put_slice(name.as_str().as_bytes());

@@ -70,6 +70,7 @@ fn cdr(call: u64, to: &str) -> Cdr {
             kind: "rtc".into(),
             party: "alice".into(),
             signalling_id: "peer-1".into(),
+            session_id: None,
             answered_after: Some(Duration::from_millis(1500)),
             cause: None,
             restarts: 0,

@@ -12,8 +12,7 @@ use crate::rig::{Rig, Wishes};
 const SOON: Duration = Duration::from_secs(20);
 
 /// How the carrier's network dials, and where its numbers lead.
-const CARRIER: &str =
-    "country_code = \"86\"\nroutes = { \"+861012345678\" = \"subscriber:1001\", \"+861012345679\" = \"user:alice\" }";
+const CARRIER: &str = "country_code = \"86\"\npass_headers_in = [\"X-*\"]\nroutes = { \"+861012345678\" = \"subscriber:1001\", \"+861012345679\" = \"user:alice\" }";
 
 /// A callee behind a trunk of its own, at this address of loopback.
 fn callee(folder: &TempDir, last: u8) -> Sipp {
@@ -66,8 +65,12 @@ fn a_tel_uri_rings_the_phone_of_its_number_which_sees_the_number_that_the_carrie
 fn a_trusted_trunk_is_told_who_hides_and_who_sent_the_call_on_and_an_untrusted_one_is_not() {
     let scratch = tempfile::tempdir().expect("a folder");
     let (mut near, mut far) = (callee(&scratch, 3), callee(&scratch, 4));
-    let trunks = service("near", "9101", &near, "forwarding_headers = \"both\"\nnumber_uri = \"phone\"")
-        + &service("far", "9102", &far, "trust_id_outbound = false");
+    let trunks = service(
+        "near",
+        "9101",
+        &near,
+        "forwarding_headers = \"both\"\nnumber_uri = \"phone\"\npass_headers_out = [\"X-Ticket\"]",
+    ) + &service("far", "9102", &far, "trust_id_outbound = false");
     let rig = Rig::with(&Wishes { pstn: CARRIER, trunks, ..Wishes::default() });
     let call = |number: &str| {
         let mut caller = calls(&rig, &rig.uri(number), "id");
@@ -85,16 +88,23 @@ fn a_trusted_trunk_is_told_who_hides_and_who_sent_the_call_on_and_an_untrusted_o
         "History-Info: <sip:+8610555@127.0.0.1>;index=1",
         "History-Info: <sip:9101@127.0.0.1;cause=408>;index=1.1;mp=1",
         "History-Info: <sip:+8613800000000@127.0.0.3;cause=302>;index=1.1.1;mp=1.1",
+        "X-Ticket: 42",
+        "Session-ID: ab30317f1a784dc48ff824d0d3715d86;remote=",
     ] {
         assert!(told.lines().any(|own| own.starts_with(line)), "{line} is not in\n{told}");
     }
     assert!(told.starts_with("sip:+8613800000000@127.0.0.3:") && told.contains(";user=phone SIP/2.0"), "{told}");
+    assert!(!told.contains("X-Secret"), "{told}");
     call("9102");
     far.done(SOON);
     let told = invite(&far);
     assert!(told.contains("From: \"Anonymous\" <sip:anonymous@anonymous.invalid>;tag="), "{told}");
-    for leak in ["13900000001", "Al", "P-Asserted-Identity", "Privacy", "Diversion", "History-Info"] {
+    for leak in ["13900000001", "Al", "P-Asserted-Identity", "Privacy", "Diversion", "History-Info", "X-"] {
         assert!(!told.replace("Allow", "").contains(leak), "{leak} leaks:\n{told}");
     }
+    // RFC 7989: one name on every leg, and in the record of the call.
+    let cdrs = rig.list("/api/v1/cdrs");
+    let legs: Vec<_> = cdrs.iter().filter_map(|cdr| cdr["legs"].as_array()).flatten().collect();
+    assert!(legs.iter().any(|leg| leg["session_id"] == "ab30317f1a784dc48ff824d0d3715d86"), "{cdrs:?}");
     rig.quiet();
 }

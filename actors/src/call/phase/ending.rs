@@ -88,6 +88,7 @@ impl CallCheckpoint {
             kind: party.kind().into(),
             party: party.name,
             signalling_id: end.signalling_id,
+            session_id: end.session_id,
             answered_after: party.connected_after,
             cause: Some(end.cause.clone()),
             restarts: party.restarts,

@@ -58,7 +58,7 @@ fn goals() -> [Target; 3] {
 
 fn end(status: u16) -> LegReport {
     let cause = Cause::from_sip(status, "over");
-    LegReport::Ended(LegEnd { cause, signalling_id: "x".into(), figures: None })
+    LegReport::Ended(LegEnd { cause, signalling_id: "x".into(), session_id: None, figures: None })
 }
 
 proptest! {

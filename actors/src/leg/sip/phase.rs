@@ -71,6 +71,14 @@ impl SipState {
         }
     }
 
+    /// The party's Session-ID, once it is known.
+    pub fn session_id(&self) -> Option<String> {
+        match &self.role {
+            Role::Uas(invite) => invite.headers.session_id().map(str::to_owned),
+            Role::Uac { .. } => self.headers.session_id().map(str::to_owned),
+        }
+    }
+
     /// The party holds us.
     pub fn held(&self) -> bool {
         self.agreed.as_ref().is_some_and(|agreed| !agreed.direction.sends())

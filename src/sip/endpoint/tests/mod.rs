@@ -12,6 +12,7 @@ mod listening;
 mod loops;
 mod outbound;
 mod pair;
+mod passing;
 mod redelivery;
 mod redirect;
 mod refer;

@@ -90,3 +90,15 @@ async fn a_redirection_goes_no_further_than_the_trunks_policy_and_the_allow_list
         assert_eq!(bench.brain.ended().is_empty(), follows);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_sent_on_says_by_whom_the_last_first() {
+    let bench = bench(Redirects::Trunk);
+    let first = call(&bench);
+    assert!(!first.contains("Diversion"), "{first}");
+    let second = moved(&bench, &first, "<sip:+49111@192.0.2.7>").pop().expect("an INVITE");
+    let by = |number: &str| format!("Diversion: <sip:{number}@example.com>;reason=unconditional;counter=1\r\n");
+    assert!(second.contains(&by("+4930")), "{second}");
+    let third = moved(&bench, &second, "<sip:+49112@192.0.2.7>").pop().expect("an INVITE");
+    assert!(third.contains(&(by("+49111") + &by("+4930"))), "{third}");
+}
