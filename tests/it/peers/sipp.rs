@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::{Lease, Process, free_port, free_ports};
+use super::{Lease, Process, free_ports};
 use crate::tone::write_tone_ulaw;
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -17,7 +17,7 @@ pub struct Sipp {
     folder: PathBuf,
     name: String,
     pub sip: SocketAddr,
-    _media: Lease,
+    _ports: Lease,
 }
 
 impl Sipp {
@@ -36,15 +36,16 @@ impl Sipp {
         if !tone.exists() {
             write_tone_ulaw(&tone, 700.0, 60);
         }
-        let (port, media) = (if local.port() == 0 { free_port() } else { local.port() }, free_ports(220));
+        let ports = free_ports(222);
+        let (port, media) = (if local.port() == 0 { ports.first } else { local.port() }, ports.first + 2);
         let ip = local.ip().to_string();
         let mut command = Command::new("sipp");
         command.current_dir(folder).arg("-sf").arg(scenario).arg(peer.to_string());
-        command.args(["-i", &ip, "-mi", &ip, "-p", &port.to_string(), "-mp", &media.first.to_string()]);
+        command.args(["-i", &ip, "-mi", &ip, "-p", &port.to_string(), "-mp", &media.to_string()]);
         command.args(["-nostdin", "-trace_err", "-error_file", &format!("{label}.err"), "-timeout", "120s"]);
         command.args(["-trace_msg", "-message_file", &format!("{label}.msg")]).args(extra).stdin(Stdio::null());
         let process = Process::start(&label, folder, &mut command);
-        Self { process, folder: folder.into(), name: label, sip: SocketAddr::new(local.ip(), port), _media: media }
+        Self { process, folder: folder.into(), name: label, sip: SocketAddr::new(local.ip(), port), _ports: ports }
     }
 
     /// Waits for its end; every call must have gone as the scenario says.

@@ -21,6 +21,17 @@ pub struct Footprint {
     pub rss_kb: u64,
 }
 
+impl Footprint {
+    /// Whether nothing was left behind since `before`. The store opens up to three further connections to SQLite when questions
+    /// coincide, and keeps them: a thread and two descriptors each. A leak of the calls would be larger.
+    pub fn is_as(&self, before: &Self) -> bool {
+        const CONNECTIONS: usize = 3;
+        let spare = (before.threads..=before.threads + CONNECTIONS).contains(&self.threads);
+        // A descriptor more may have been on its way out when the first figures were taken.
+        spare && self.descriptors <= before.descriptors + 2 * CONNECTIONS
+    }
+}
+
 impl Rig {
     /// What the switch takes of this machine; of one with a process of its own.
     #[track_caller]

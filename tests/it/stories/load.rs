@@ -37,7 +37,7 @@ fn fifty_calls_at_once_hear_the_greeting_and_leave_nothing() {
     });
     // A connection that our own last question closed may still be on its way out.
     let after = until("no descriptor or thread left behind", Duration::from_secs(10), || {
-        Some(rig.footprint()).filter(|now| now.descriptors <= before.descriptors && now.threads <= before.threads)
+        Some(rig.footprint()).filter(|now| now.is_as(&before))
     });
     assert!(after.rss_kb < before.rss_kb + 24 * 1024, "memory left behind: {before:?} -> {after:?}");
     assert_eq!(rig.cdrs().len(), 51);

@@ -95,8 +95,7 @@ fn soak(length: Duration) -> Stage {
     let warm = warm.expect("figures of the first third");
     let after = until("no descriptor, thread or row left behind", SOON, || {
         let now = stage.rig.footprint();
-        let same = now.descriptors <= before.descriptors && now.threads <= before.threads;
-        (same && stage.rig.rows() == rows).then_some(now)
+        (now.is_as(&before) && stage.rig.rows() == rows).then_some(now)
     });
     let calls = stage.calls.load(Ordering::Relaxed);
     println!("{calls} calls: {before:?} -> {warm:?} -> {after:?}");

@@ -174,10 +174,6 @@ fn calls_come_and_go_for_an_hour_while_actors_panic_and_nothing_is_left() {
     });
 }
 
-/// The store opens so many further connections to SQLite when questions coincide, and keeps them: a thread and two descriptors
-/// each. A leak of the calls would be larger.
-const CONNECTIONS: usize = 3;
-
 fn soak(length: Duration) -> Stage {
     let seed = number("TANDEM_SOAK_SEED").unwrap_or_else(rand::random);
     println!("TANDEM_SOAK_SEED={seed} for {length:?}");
@@ -210,10 +206,7 @@ fn soak(length: Duration) -> Stage {
     assert_eq!(stage.rig.metric_sum("tandem_actor_give_ups_total"), 0.0);
     let as_before = || {
         let (after, left) = stage.at_rest();
-        // A descriptor more may have been on its way out when the first figures were taken.
-        let spare = (before.threads..=before.threads + CONNECTIONS).contains(&after.threads);
-        let same = spare && after.descriptors <= before.descriptors + 2 * CONNECTIONS && left == rows;
-        same.then_some(after)
+        (after.is_as(&before) && left == rows).then_some(after)
     };
     let end = Instant::now() + SOON;
     let after = loop {
