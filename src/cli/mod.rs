@@ -175,8 +175,9 @@ fn check_config(config: &Config) {
     println!("{}: OK", config.file.display());
 }
 
+/// For a command that does its work and ends.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::Runtime)
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tandem_actors::control::Reply;
 
 use super::signals::{self, Ending};
-use super::{Failure, credentials, runtime, token};
+use super::{Failure, credentials, token};
 use crate::config::Config;
 use crate::http::tokens::WallClock;
 use crate::store::{self, Store};
@@ -59,7 +59,15 @@ pub(super) fn serve(config: Config, wall: WallClock, start: Start, show: bool) -
     }
     let render = telemetry::metrics()?;
     store::describe();
-    runtime()?.block_on(run(config, wall, render, start, show))
+    runtime(config.media.threads)?.block_on(run(config, wall, render, start, show))
+}
+
+/// The processors that media threads leave, one at least. Not one more: a thread that finds no work steals the half-done call of
+/// another and sleeps again, and each such wake-up costs more than the step that it stole.
+fn runtime(media_threads: u16) -> Result<tokio::runtime::Runtime, Failure> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = processors.saturating_sub(media_threads.into()).max(1);
+    tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().map_err(Failure::Runtime)
 }
 
 async fn run(config: Config, wall: WallClock, render: Render, start: Start, show: bool) -> Result<(), Failure> {
