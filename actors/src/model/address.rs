@@ -9,7 +9,7 @@ use super::diversion::Diversion;
 use super::ids::{RoomId, ServiceId, SubscriberId, TrunkId, UserId};
 
 /// A SIP, SIPS or tel URI, as text. Only the SIP wire core parses and checks URIs; the brain carries them whole.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SipUri(pub String);
 

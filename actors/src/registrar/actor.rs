@@ -1,15 +1,17 @@
 //! The Registrar actor: permanent, one of the SipSupervisor's children. A REGISTER lost in a crash is answered 500 by the SIP
 //! core after 2 s, and the phone tries again.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ractor::rpc::CallResult;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::RegistrarMsg;
+use super::agenda::Agenda;
 use super::bindings::{self, House};
 use super::keep_alive::KeepAlives;
 use super::same_uri::same_uri;
@@ -26,7 +28,7 @@ use crate::timer::Timer;
 /// Where a subscriber's phones are now, best `q` first: a call forks to all of them. With an instance: where that one is.
 pub fn contacts(ctx: &Ctx, subscriber: &SubscriberId, instance: Option<&InstanceId>) -> Vec<Contact> {
     let now = ctx.wall();
-    let mut live = ctx.ledger.bindings.read(subscriber, |all| bindings::expire(all, now).0).unwrap_or_default();
+    let mut live = ctx.ledger.bindings.read(subscriber, |all| bindings::live(all, now)).unwrap_or_default();
     if let Some(wanted) = instance {
         live.retain(|binding| binding.instance.as_ref().is_some_and(|instance| instance.is(&wanted.0)));
     }
@@ -62,6 +64,11 @@ pub struct State {
     ctx: Ctx,
     epoch: Epoch,
     timer: Timer,
+    /// When the next binding of a subscriber runs out.
+    agenda: Agenda<SubscriberId>,
+    /// How many bindings there are of each.
+    counts: HashMap<SubscriberId, usize>,
+    count: usize,
     keep_alives: KeepAlives,
     keep_alive_timer: Timer,
 }
@@ -77,6 +84,9 @@ impl Actor for Registrar {
             ctx,
             epoch: last.next(),
             timer: Timer::default(),
+            agenda: Agenda::default(),
+            counts: HashMap::new(),
+            count: 0,
             keep_alives: KeepAlives::default(),
             keep_alive_timer: Timer::default(),
         };
@@ -84,7 +94,7 @@ impl Actor for Registrar {
             state.load();
         }
         for (subscriber, _, bindings) in state.ctx.ledger.bindings.rows() {
-            state.keep_alive_set(&subscriber, &bindings);
+            state.note(&subscriber, &bindings);
         }
         state.expire(&myself);
         state.wake_keep_alive(&myself);
@@ -212,11 +222,18 @@ impl State {
         if empty {
             self.ctx.ledger.bindings.remove(subscriber);
         }
-        self.keep_alive_set(subscriber, &bindings);
+        self.note(subscriber, &bindings);
         self.ctx.ports.store.record(Record::Bindings(subscriber.clone(), bindings));
     }
 
-    fn keep_alive_set(&mut self, subscriber: &SubscriberId, bindings: &[SavedBinding]) {
+    /// A subscriber's bindings are these now.
+    fn note(&mut self, subscriber: &SubscriberId, bindings: &[SavedBinding]) {
+        let before = match bindings.len() {
+            0 => self.counts.remove(subscriber),
+            count => self.counts.insert(subscriber.clone(), count),
+        };
+        self.count = self.count + bindings.len() - before.unwrap_or(0);
+        self.agenda.set(subscriber, bindings.iter().map(|binding| binding.expires_at).min());
         let first = self.ctx.settings.registrar.keep_alive_interval.mul_f64(rand::random_range(0.5..1.0));
         self.keep_alives.set(subscriber, bindings, self.ctx.wall(), first);
     }
@@ -246,21 +263,15 @@ impl State {
         }
     }
 
-    /// Drops what has run out, counts what is left, and wakes again for the next.
+    /// Drops what has run out, says how many are left, and wakes again for the next.
     fn expire(&mut self, myself: &ActorRef<Envelope<RegistrarMsg>>) {
         let now = self.ctx.wall();
-        let mut count = 0_u32;
-        let mut next: Option<SystemTime> = None;
-        for (subscriber, _, current) in self.ctx.ledger.bindings.rows() {
-            let (live, soonest) = bindings::expire(&current, now);
-            count = count.saturating_add(u32::try_from(live.len()).unwrap_or(u32::MAX));
-            if live.len() != current.len() {
-                self.keep(&subscriber, live);
-            }
-            next = [next, soonest].into_iter().flatten().min();
+        while let Some(subscriber) = self.agenda.take_due(now) {
+            let live = self.ctx.ledger.bindings.read(&subscriber, |all| bindings::live(all, now));
+            self.keep(&subscriber, live.unwrap_or_default());
         }
-        metrics::gauge!("tandem_registrations").set(count);
-        match next {
+        metrics::gauge!("tandem_registrations").set(self.count as f64);
+        match self.agenda.next_at() {
             Some(at) => self.timer.set(myself, self.ctx.until(at), || RegistrarMsg::Expire.into()),
             None => self.timer.clear(),
         }

@@ -47,7 +47,7 @@ pub fn register(
     secret: u128,
     now: SystemTime,
 ) -> Outcome {
-    let (live, _) = expire(current, now);
+    let live = self::live(current, now);
     let changed = match &request.change {
         RegisterChange::Query => Ok((live.clone(), "query")),
         RegisterChange::RemoveAll => remove_all(&live, request).map(|left| (left, "removed")),
@@ -68,11 +68,9 @@ pub fn register(
     }
 }
 
-/// The bindings that have not run out, and when the next one does.
-pub fn expire(current: &[SavedBinding], now: SystemTime) -> (Vec<SavedBinding>, Option<SystemTime>) {
-    let live: Vec<SavedBinding> = current.iter().filter(|binding| binding.expires_at > now).cloned().collect();
-    let next = live.iter().map(|binding| binding.expires_at).min();
-    (live, next)
+/// The bindings that have not run out.
+pub fn live(current: &[SavedBinding], now: SystemTime) -> Vec<SavedBinding> {
+    current.iter().filter(|binding| binding.expires_at > now).cloned().collect()
 }
 
 /// Where a call for them goes, best `q` first: one flow an instance (RFC 5626 §5.3), the one registered last.
@@ -367,9 +365,8 @@ mod tests {
     #[test]
     fn a_binding_runs_out_and_can_be_registered_again_by_any_cseq() {
         let bindings = registered(Some(60));
-        let (live, next) = expire(&bindings, at(59));
-        assert_eq!((live.len(), next), (1, Some(at(60))));
-        assert_eq!(expire(&bindings, at(60)), (vec![], None));
+        assert_eq!(live(&bindings, at(59)), bindings);
+        assert_eq!(live(&bindings, at(60)), vec![]);
         let again = register(&bindings, &request("a", 1, put(&[contact(PHONE, None)])), at(60));
         assert_eq!(listed(&again), [(PHONE, 3600)]);
     }

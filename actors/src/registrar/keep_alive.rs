@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
+use super::agenda::Agenda;
 use crate::model::address::{Contact, SipUri};
 use crate::model::ids::SubscriberId;
 use crate::ports::store::SavedBinding;
@@ -15,7 +16,7 @@ use crate::ports::store::SavedBinding;
 const PATIENCE: u8 = 3;
 
 /// A contact, as far as keeping it alive is concerned: one that moved is another.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Contacted {
     /// Whose.
     pub subscriber: SubscriberId,
@@ -28,7 +29,6 @@ pub struct Contacted {
 #[derive(Debug)]
 struct Probe {
     contact: Contact,
-    next_at: SystemTime,
     /// The OPTIONS under way.
     pending: Option<u64>,
     answered_ever: bool,
@@ -39,6 +39,8 @@ struct Probe {
 #[derive(Debug, Default)]
 pub struct KeepAlives {
     probes: HashMap<Contacted, Probe>,
+    of: HashMap<SubscriberId, Vec<Contacted>>,
+    agenda: Agenda<Contacted>,
     pending: HashMap<u64, Contacted>,
     last_id: u64,
 }
@@ -51,35 +53,40 @@ impl KeepAlives {
             uri: binding.contact.uri.clone(),
             source: binding.contact.source,
         };
-        self.probes.retain(|known, _| known.subscriber != *subscriber || bindings.iter().any(|b| key(b) == *known));
-        for binding in bindings.iter().filter(|binding| needs(&binding.contact)) {
-            let new = || Probe {
-                contact: binding.contact.clone(),
-                next_at: now + first,
-                pending: None,
-                answered_ever: false,
-                unanswered: 0,
-            };
-            self.probes.entry(key(binding)).or_insert_with(new);
+        let wanted: Vec<(Contacted, &Contact)> =
+            bindings.iter().filter(|b| needs(&b.contact)).map(|b| (key(b), &b.contact)).collect();
+        let before = match wanted.is_empty() {
+            true => self.of.remove(subscriber),
+            false => self.of.insert(subscriber.clone(), wanted.iter().map(|(known, _)| known.clone()).collect()),
+        };
+        for gone in before.into_iter().flatten().filter(|old| wanted.iter().all(|(known, _)| known != old)) {
+            self.probes.remove(&gone);
+            self.agenda.set(&gone, None);
+        }
+        for (known, contact) in wanted {
+            if !self.probes.contains_key(&known) {
+                self.agenda.set(&known, Some(now + first));
+                let contact = contact.clone();
+                self.probes.insert(known, Probe { contact, pending: None, answered_ever: false, unanswered: 0 });
+            }
         }
     }
 
     /// What is due now, with the id of its question.
     pub fn due(&mut self, interval: Duration, now: SystemTime) -> Vec<(u64, Contact)> {
         let mut due = Vec::new();
-        for (known, probe) in &mut self.probes {
-            if probe.next_at > now {
-                continue;
-            }
-            probe.next_at = now + interval;
+        while let Some(known) = self.agenda.take_due(now) {
+            let Some(probe) = self.probes.get_mut(&known) else { continue };
+            // Not at once again, whatever the interval.
+            self.agenda.set(&known, Some(now + interval.max(Duration::from_secs(1))));
             self.last_id += 1;
             // An answer that still comes to an earlier one counts for nothing.
             if let Some(earlier) = probe.pending.replace(self.last_id) {
                 self.pending.remove(&earlier);
                 probe.unanswered = probe.unanswered.saturating_add(1);
             }
-            self.pending.insert(self.last_id, known.clone());
             due.push((self.last_id, probe.contact.clone()));
+            self.pending.insert(self.last_id, known);
         }
         due
     }
@@ -100,7 +107,7 @@ impl KeepAlives {
 
     /// When something is due next.
     pub fn next_at(&self) -> Option<SystemTime> {
-        self.probes.values().map(|probe| probe.next_at).min()
+        self.agenda.next_at()
     }
 }
 

@@ -4,6 +4,7 @@
 //! RFC 3261 §10.3, RFC 3327 (Path), RFC 5626 §6 (outbound), RFC 5627 (GRUU, [`gruu`]).
 
 mod actor;
+mod agenda;
 pub mod bindings;
 pub mod gruu;
 pub mod keep_alive;
