@@ -25,7 +25,7 @@ use super::{Flow, is_broken};
 const BUFFER: usize = 4 << 20;
 /// Between two errors in a row: one that stays must not keep the processor.
 const PAUSE: Duration = Duration::from_millis(10);
-/// Datagrams that wait for the end of a batch, out. // overflow: sent at once
+/// Datagrams that wait for the end of a batch, out. // overflow: all that waits is sent at once
 const HELD: usize = 256;
 
 /// Binds, with large buffers, and told which of our addresses each datagram came to where there are several.
@@ -68,15 +68,19 @@ impl Outbox {
     /// Sends one datagram without waiting, or keeps it for the end of the batch that is being handled.
     pub fn send(&self, socket: &UdpSocket, flow: Flow, octets: Bytes) {
         metrics::carried(Transport::Udp, "out");
-        let outgoing = Outgoing { to: flow.remote, from: flow.local, octets };
-        {
-            let mut held = self.held();
-            if held.holding && held.waiting.len() < HELD {
-                held.waiting.push(outgoing);
-                return;
-            }
+        let mut held = self.held();
+        held.waiting.push(Outgoing { to: flow.remote, from: flow.local, octets });
+        if !held.holding || held.waiting.len() > HELD {
+            held.leave(socket);
         }
-        send(socket, &[outgoing]);
+    }
+}
+
+impl Held {
+    /// Under the lock: what another thread sends now must not overtake it. A 200 that comes before its 100 takes peers aback.
+    fn leave(&mut self, socket: &UdpSocket) {
+        send(socket, &self.waiting);
+        self.waiting.clear();
     }
 }
 
@@ -96,12 +100,9 @@ impl<'a> Batch<'a> {
 impl Drop for Batch<'_> {
     /// In a panic, too: nothing waits for ever.
     fn drop(&mut self) {
-        let waiting = {
-            let mut held = self.outbox.held();
-            held.holding = false;
-            std::mem::take(&mut held.waiting)
-        };
-        send(self.socket, &waiting);
+        let mut held = self.outbox.held();
+        held.holding = false;
+        held.leave(self.socket);
     }
 }
 
@@ -153,5 +154,56 @@ pub async fn run(
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (UdpSocket, UdpSocket, Flow) {
+        let [ours, theirs] = [0, 1].map(|_| bind("127.0.0.1:0".parse().expect("an address")).expect("a socket"));
+        theirs.set_nonblocking(false).expect("a socket");
+        theirs.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket");
+        let flow = Flow::udp(0, theirs.local_addr().expect("its address"));
+        (ours, theirs, flow)
+    }
+
+    fn next(socket: &UdpSocket) -> String {
+        let mut buffer = [0; 16];
+        let length = socket.recv(&mut buffer).expect("a datagram");
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    }
+
+    #[test]
+    fn what_is_sent_as_a_batch_ends_does_not_overtake_what_waited_in_it() {
+        let (ours, theirs, flow) = pair();
+        let outbox = Outbox::default();
+        for round in 0..500 {
+            let batch = Batch::begin(&outbox, &ours);
+            outbox.send(&ours, flow, Bytes::from_static(b"100"));
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while outbox.held().holding {
+                        std::hint::spin_loop();
+                    }
+                    outbox.send(&ours, flow, Bytes::from_static(b"200"));
+                });
+                drop(batch);
+            });
+            assert_eq!([next(&theirs), next(&theirs)], ["100", "200"], "round {round}");
+        }
+    }
+
+    #[test]
+    fn a_batch_with_more_than_is_held_leaves_in_order() {
+        let (ours, theirs, flow) = pair();
+        let outbox = Outbox::default();
+        let batch = Batch::begin(&outbox, &ours);
+        let sent: Vec<String> = (0..HELD + 2).map(|n| n.to_string()).collect();
+        sent.iter().for_each(|text| outbox.send(&ours, flow, Bytes::from(text.clone())));
+        drop(batch);
+        let came: Vec<String> = sent.iter().map(|_| next(&theirs)).collect();
+        assert_eq!(came, sent);
     }
 }
