@@ -285,7 +285,7 @@ impl Core {
         }
         let rest = response.get(HeaderName::RetryAfter).filter(|_| status == 503);
         if let Some(seconds) = rest.and_then(|value| view::retry_after(&value)) {
-            self.targets.rests(flow.peer(), Duration::from_secs(seconds.into()), now);
+            self.targets.rests(flow.remote, Duration::from_secs(seconds.into()), now);
             self.show_targets(now);
         }
     }

@@ -21,14 +21,18 @@ pub(super) type Peer = (Transport, SocketAddr);
 
 /// Those in trouble; every other is fine.
 #[derive(Debug, Default)]
-pub(super) struct Targets(HashMap<Peer, Trouble>);
+pub(super) struct Targets {
+    failed: HashMap<Peer, Failed>,
+    /// Those that said 503 with Retry-After, and until when. By address: it is the server that rests, and a request that goes by TCP for
+    /// its size is no way around it. Nothing ends a rest early: requests of calls that are up are answered meanwhile.
+    resting: HashMap<SocketAddr, Instant>,
+}
 
+/// It failed this often in a row; it is due to be tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trouble {
-    /// It failed this often in a row; it is due to be tried again.
-    Failed { failures: u32, again: Instant },
-    /// It said 503 with Retry-After.
-    Resting { until: Instant },
+struct Failed {
+    failures: u32,
+    again: Instant,
 }
 
 /// What may be sent to a target.
@@ -45,59 +49,52 @@ pub(super) enum Standing {
 impl Targets {
     /// It did not answer, or cannot be connected to; whether that is news.
     pub fn failed(&mut self, peer: Peer, now: Instant) -> bool {
-        let failures = match self.0.get(&peer) {
-            Some(Trouble::Failed { failures, .. }) => failures.saturating_add(1),
-            Some(Trouble::Resting { .. }) | None => 1,
-        };
-        if self.0.len() >= MOST {
-            self.0.retain(|_, trouble| trouble.until() > now);
-            if self.0.len() >= MOST {
+        let failures = self.failed.get(&peer).map_or(1, |failed| failed.failures.saturating_add(1));
+        if self.failed.len() >= MOST {
+            self.failed.retain(|_, failed| failed.again > now);
+            if self.failed.len() >= MOST {
                 return false;
             }
         }
         let wait = SHORTEST.saturating_mul(1 << (failures - 1).min(8)).min(LONGEST);
-        self.0.insert(peer, Trouble::Failed { failures, again: now + wait });
+        self.failed.insert(peer, Failed { failures, again: now + wait });
         failures == 1
     }
 
     /// It answered; whether it had failed before.
     pub fn answered(&mut self, peer: Peer) -> bool {
-        matches!(self.0.remove(&peer), Some(Trouble::Failed { .. }))
+        self.failed.remove(&peer).is_some()
     }
 
     /// It wants nothing new for so long.
-    pub fn rests(&mut self, peer: Peer, rest: Duration, now: Instant) {
-        if !rest.is_zero() {
-            self.0.insert(peer, Trouble::Resting { until: now + rest.min(LONGEST_REST) });
+    pub fn rests(&mut self, server: SocketAddr, rest: Duration, now: Instant) {
+        if self.resting.len() >= MOST {
+            self.resting.retain(|_, until| *until > now);
+        }
+        if !rest.is_zero() && self.resting.len() < MOST {
+            self.resting.insert(server, now + rest.min(LONGEST_REST));
         }
     }
 
     /// What may be sent to it.
     pub fn standing(&self, peer: Peer, now: Instant) -> Standing {
-        match self.0.get(&peer) {
-            Some(Trouble::Failed { again, .. }) if *again > now => Standing::Down,
-            Some(Trouble::Resting { until }) if *until > now => Standing::Resting,
-            Some(Trouble::Failed { .. } | Trouble::Resting { .. }) | None => Standing::Up,
+        if self.resting.get(&peer.1).is_some_and(|until| *until > now) {
+            Standing::Resting
+        } else if self.failed.get(&peer).is_some_and(|failed| failed.again > now) {
+            Standing::Down
+        } else {
+            Standing::Up
         }
     }
 
     /// Whether it failed and is to be asked now whether it is back; it stays down until it has answered, or not within `limit`.
     pub fn due(&mut self, peer: Peer, limit: Duration, now: Instant) -> bool {
-        match self.0.get_mut(&peer) {
-            Some(Trouble::Failed { again, .. }) if *again <= now => {
-                *again = now + limit;
+        match self.failed.get_mut(&peer) {
+            Some(failed) if failed.again <= now => {
+                failed.again = now + limit;
                 true
             }
-            Some(Trouble::Failed { .. } | Trouble::Resting { .. }) | None => false,
-        }
-    }
-}
-
-impl Trouble {
-    fn until(&self) -> Instant {
-        match self {
-            Self::Failed { again, .. } => *again,
-            Self::Resting { until } => *until,
+            Some(_) | None => false,
         }
     }
 }
@@ -141,13 +138,22 @@ mod tests {
     async fn retry_after_is_honoured_up_to_a_minute() {
         let (mut targets, now) = (Targets::default(), Instant::now());
         for (asked, kept) in [(7, 7), (3600, 60)] {
-            targets.rests(peer(1), s(asked), now);
+            targets.rests(peer(1).1, s(asked), now);
             assert_eq!(targets.standing(peer(1), now + s(kept) - Duration::from_millis(1)), Standing::Resting);
             assert_eq!(targets.standing(peer(1), now + s(kept)), Standing::Up);
         }
         assert!(!targets.due(peer(1), s(4), now + s(90)));
-        targets.rests(peer(2), s(0), now);
+        targets.rests(peer(2).1, s(0), now);
         assert_eq!(targets.standing(peer(2), now), Standing::Up);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_rests_whatever_it_is_asked_by_and_whatever_it_answers_meanwhile() {
+        let (mut targets, now) = (Targets::default(), Instant::now());
+        targets.rests(peer(1).1, s(20), now);
+        assert!(!targets.answered(peer(1)), "a BYE");
+        assert_eq!(targets.standing(peer(1), now), Standing::Resting);
+        assert_eq!(targets.standing((Transport::Tcp, peer(1).1), now), Standing::Resting);
     }
 
     #[tokio::test(start_paused = true)]
@@ -155,9 +161,11 @@ mod tests {
         let (mut targets, now) = (Targets::default(), Instant::now());
         for n in 0..u16::MAX {
             targets.failed(peer(n), now);
+            targets.rests(peer(n).1, s(5), now);
         }
-        assert_eq!(targets.0.len(), MOST);
+        assert_eq!((targets.failed.len(), targets.resting.len()), (MOST, MOST));
         targets.failed(peer(u16::MAX), now + s(6));
-        assert_eq!(targets.0.len(), 1);
+        targets.rests(peer(u16::MAX).1, s(5), now + s(6));
+        assert_eq!((targets.failed.len(), targets.resting.len()), (1, 1));
     }
 }
