@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use super::super::dialog::reliable::{self, Order};
 use super::super::dialog::{Record, tag_of};
 use super::established::Side;
+use super::forks::{Cancel, Fork, Outgoing};
 use super::offer::description_of;
-use super::outbound::{Cancel, Fork, Outgoing};
 use super::*;
 
 /// Early dialogs of one INVITE; a hostile callee may invent more.

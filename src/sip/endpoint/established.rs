@@ -16,8 +16,8 @@ use super::super::dialog::accepted::{Accepted, Due as AckDue};
 use super::super::dialog::session_id::SessionId;
 use super::super::dialog::session_timer::SessionTimer;
 use super::super::resolve::Place;
+use super::forks::Outgoing;
 use super::inbound::Incoming;
-use super::outbound::Outgoing;
 use super::reoffers::Offers;
 use super::*;
 

@@ -19,6 +19,7 @@ mod draft;
 mod early;
 mod established;
 mod failover;
+mod forks;
 mod health;
 mod identity;
 mod in_dialog;

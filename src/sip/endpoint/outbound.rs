@@ -1,9 +1,8 @@
 //! An INVITE of ours: its forks, each with a Call-ID of its own, up to the first 2xx or the last failure (RFC 3261 §13.2,
 //! §9.1, §16.7 step 6 for the choice among failures).
 
-use tandem_actors::model::address::AppHeaders;
 use tandem_actors::model::cause::{Blame, Cause};
-use tandem_actors::model::negotiate::{AudioAnswer, AudioOffer, Profile};
+use tandem_actors::model::negotiate::{AudioAnswer, Profile};
 use tandem_actors::ports::sip::{Destination, DialogEvent, OutgoingInvite};
 use tokio::time::Instant;
 
@@ -15,121 +14,11 @@ use super::super::resolve::Place;
 use super::dispatch::Places;
 use super::early::Branch;
 use super::established::{Established, Side};
+use super::forks::{Cancel, Fork, Outgoing};
 use super::inbound::app_header_lines;
 use super::offer::{allows_update, description_of};
 use super::redirect::Redirection;
 use super::*;
-
-/// An INVITE of ours.
-#[derive(Debug, Default)]
-pub(super) struct Outgoing {
-    pub forks: Vec<Fork>,
-    /// As ordered; each fork is written its own address into it.
-    offer: Option<Box<AudioOffer>>,
-    /// The last provisional status above 100.
-    pub progress: Option<u16>,
-    winner: Option<usize>,
-    failures: Vec<Cause>,
-    /// Application headers of the 2xx.
-    pub headers: AppHeaders,
-}
-
-/// One destination.
-#[derive(Debug)]
-pub(super) struct Fork {
-    pub draft: Draft,
-    pub local_tag: String,
-    pub trunk: Option<usize>,
-    /// Another trunk is tried if this one says nothing.
-    more: bool,
-    sent: Option<(ClientKey, Flow)>,
-    heard: bool,
-    pub cancel: Cancel,
-    /// Our media address as this fork was offered it.
-    advertised: Option<IpAddr>,
-    /// The early dialogs it has, the latest last.
-    pub branches: Vec<Branch>,
-    /// Until when a sign of life other than 100 must come again (Timer C, RFC 3261 §16.6 step 11).
-    pub timer_c: Option<Instant>,
-    /// What was changed after a refusal, so that it is not tried for ever.
-    pub amended: u8,
-    pub min_se: Option<u32>,
-    /// To tags whose 2xx was acknowledged, with the ACK.
-    acks: Vec<(String, Flow, Bytes)>,
-    pub redirection: Redirection,
-    pub done: bool,
-}
-
-/// Where the cancelling of a fork stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Cancel {
-    /// Not wanted.
-    No,
-    /// Wanted: sent once a provisional response came (RFC 3261 §9.1).
-    Wanted(Option<u8>),
-    /// Sent; without a final response it is over at this time.
-    Sent(Instant),
-}
-
-/// Timer C: longer than 3 min (RFC 3261 §16.6 step 11).
-const TIMER_C: Duration = Duration::from_secs(181);
-
-impl Fork {
-    /// A provisional response came.
-    pub fn rings(&mut self, status: u16, now: Instant) {
-        self.heard = true;
-        if status > 100 || self.timer_c.is_none() {
-            self.timer_c = Some(now + TIMER_C);
-        }
-    }
-
-    pub fn cancelled(&self) -> bool {
-        self.cancel != Cancel::No
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        match self.cancel {
-            Cancel::Sent(until) => Some(until),
-            Cancel::No => self.timer_c,
-            Cancel::Wanted(_) => None,
-        }
-    }
-}
-
-impl Outgoing {
-    /// The trunk of who answered, else of the first destination.
-    pub fn trunk(&self) -> Option<usize> {
-        self.forks.get(self.winner.unwrap_or_default())?.trunk
-    }
-
-    /// Whether no fork can bring anything any more.
-    pub fn quiet(&self) -> bool {
-        self.forks.iter().all(|fork| fork.done)
-    }
-
-    /// Our offer as who answered was sent it.
-    fn offered(&self) -> Option<Box<AudioOffer>> {
-        let mut offer = self.offer.clone()?;
-        if let Some(ip) = self.advertised() {
-            offer.0.rtp.set_ip(ip);
-        }
-        Some(offer)
-    }
-
-    /// Whether an early dialog has this tag.
-    pub fn rings(&self, tag: &str) -> bool {
-        self.forks.iter().flat_map(|fork| &fork.branches).any(|branch| branch.record.remote_tag == tag)
-    }
-
-    /// Our media address as who answered was offered it.
-    pub fn advertised(&self) -> Option<IpAddr> {
-        self.forks.get(self.winner?)?.advertised
-    }
-
-    pub fn deadline(&self) -> Option<Instant> {
-        self.forks.iter().filter(|fork| !fork.done).filter_map(Fork::deadline).min()
-    }
-}
 
 impl Core {
     /// Sends an INVITE to every destination.
@@ -144,23 +33,8 @@ impl Core {
             let local_tag = tag_of(draft.from.as_bytes());
             self.names.insert((draft.call_id.clone(), local_tag.clone()), id);
             hops.push((draft.clone(), hop));
-            forks.push(Fork {
-                draft,
-                local_tag,
-                trunk,
-                more: matches!(destination, Destination::Trunk { more: true, .. }),
-                sent: None,
-                heard: false,
-                cancel: Cancel::No,
-                advertised: None,
-                branches: Vec::new(),
-                timer_c: None,
-                amended: 0,
-                min_se: None,
-                acks: Vec::new(),
-                redirection: Redirection::of(invite.carried.diverted.clone()),
-                done: false,
-            });
+            let more = matches!(destination, Destination::Trunk { more: true, .. });
+            forks.push(Fork::new(draft, local_tag, trunk, more, Redirection::of(invite.carried.diverted.clone())));
         }
         if let Some(dialog) = self.dialogs.get_mut(&id) {
             let offer = Some(Box::new(invite.offer.clone()));

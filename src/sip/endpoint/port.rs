@@ -17,8 +17,8 @@ use super::super::dialog::session_id::SessionId;
 use super::super::resolve::{Place, weights};
 use super::dispatch::Places;
 use super::established::Side;
+use super::forks::Outgoing;
 use super::health::Standing;
-use super::outbound::Outgoing;
 use super::reoffers::Offers;
 use super::*;
 
