@@ -36,6 +36,9 @@ impl Core {
         proved: bool,
         now: Instant,
     ) -> ClientKey {
+        if draft.session_id.is_none() {
+            draft.session_id = self.session_id_of(&draft.call_id, &super::super::dialog::tag_of(draft.from.as_bytes()));
+        }
         let (flow, trail) = match self.way_for_large(&draft, flow, &owner, &trail, now) {
             Some(way) => (way, trail.grown(way, flow)),
             None => (flow, trail),
@@ -82,10 +85,6 @@ impl Core {
         proved: bool,
         now: Instant,
     ) {
-        let mut draft = draft;
-        if draft.session_id.is_none() {
-            draft.session_id = self.session_id_of(&draft.call_id, &super::super::dialog::tag_of(draft.from.as_bytes()));
-        }
         let sips = is_sips(&draft.uri);
         let contact = draft.contact.as_deref().map(|user| self.contact(flow, user, sips)).unwrap_or_default();
         let octets = draft.write(&via, &contact, &self.config.user_agent);
