@@ -59,6 +59,9 @@ impl Brain for Inbox {
             SipEvent::Register(request) => {
                 directory.registrar.cast(RegistrarMsg::Register(request));
             }
+            SipEvent::Message(request) => {
+                directory.registrar.cast(RegistrarMsg::Message(request));
+            }
             SipEvent::KeptAlive { id, answered } => {
                 directory.registrar.cast(RegistrarMsg::KeptAlive { id, answered });
             }

@@ -13,7 +13,7 @@
 //! RFC 3263 with RFC 2782 and 7984 ([`resolve`]; failover in the endpoint), RFC 7118, 5922, 5923 and 5626 as far as `transport`
 //! says, RFC 5630 for who asks for it, RFC 3327, 5626 and 5627 as a registrar, RFC 7616 and 8760, RFC 3262 both ways,
 //! RFC 3311, RFC 3312 as who reserves nothing, RFC 3326, RFC 3323, 3325, 5806, 7044 and 7544 by the trust of trunks
-//! (`endpoint/trust`), RFC 3966 and 4694 ([`message::tel`]), RFC 4028 both ways with both refreshers, RFC 3960, 5009 and 6228 for early
+//! (`endpoint/trust`), RFC 3966 and 4694 ([`message::tel`]), RFC 3428 to phones (`endpoint/text`), RFC 7989 ([`dialog::session_id`]), RFC 4028 both ways with both refreshers, RFC 3960, 5009 and 6228 for early
 //! media of several branches, RFC 6141, RFC 5118, INFO digits; transfers as the transferor's peer (RFC 3515, 3891, 3892, 4488, 5589,
 //! 7647: `endpoint/refer`); 489 to subscriptions and publications (RFC 6665, 3903), since there is nothing to subscribe to here.
 //! Deliberately not (yet): redirection by phones. Not at all: INVITEs of ours without an offer (we always have one),

@@ -21,6 +21,7 @@ mod presented;
 pub(crate) mod release;
 pub mod route;
 pub mod supervisor;
+pub(crate) mod text;
 pub mod toll;
 pub(crate) mod transfer;
 

@@ -56,7 +56,8 @@ pub fn incoming(ctx: &Ctx, mut invite: IncomingInvite) -> NewCall {
     new.headers = invite.headers.clone();
     new.max_forwards = invite.max_forwards.forwarded();
     new.carried = invite.carried.clone();
-    new.from = presented::caller(&ctx.settings, &invite, &mut new.carried);
+    new.from =
+        presented::caller(&ctx.settings, (&invite.origin, &invite.from, invite.asserted.as_ref()), &mut new.carried);
     let party = Party::new(By::SipIn, new.shown_outside().number);
     if let Some((trunk, line)) = &line
         && goal.is_ok()

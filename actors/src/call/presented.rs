@@ -5,15 +5,18 @@
 
 use super::origin::shown;
 use super::phase::{CallCheckpoint, Phase};
-use crate::model::address::{CallerId, Carried, SipOrigin, Target};
+use crate::model::address::{CallerId, Carried, NameAddr, SipOrigin, Target};
 use crate::model::diversion::{Diversion, DiversionReason};
 use crate::model::settings::{Settings, Trunk};
-use crate::ports::sip::IncomingInvite;
 
-/// The caller of an INVITE that came, as everybody is shown it; what it would rather be shown as is left in `carried`.
-pub(super) fn caller(settings: &Settings, invite: &IncomingInvite, carried: &mut Carried) -> CallerId {
-    let from = shown(&invite.from);
-    match &invite.origin {
+/// Who calls, by origin, From and what is asserted, as everybody is shown it; what it would rather be shown as is left in `carried`.
+pub(super) fn caller(
+    settings: &Settings,
+    (origin, from, asserted): (&SipOrigin, &NameAddr, Option<&NameAddr>),
+    carried: &mut Carried,
+) -> CallerId {
+    let from = shown(from);
+    match origin {
         SipOrigin::Subscriber(subscriber) if from.number != subscriber.as_str() => {
             carried.preferred.get_or_insert(from.number);
             let display = if carried.hides_caller() { String::new() } else { from.display };
@@ -21,7 +24,7 @@ pub(super) fn caller(settings: &Settings, invite: &IncomingInvite, carried: &mut
         }
         SipOrigin::Subscriber(_) | SipOrigin::Anonymous => from,
         SipOrigin::Trunk(trunk) => {
-            let caller = invite.asserted.as_ref().map_or(from, shown);
+            let caller = asserted.map_or(from, shown);
             let plan = settings.trunks.get(trunk).map(|trunk| &trunk.numbers.plan);
             // So that whoever calls back dials what is known here.
             let number = plan.and_then(|plan| plan.e164(&caller.number)).unwrap_or(caller.number);

@@ -13,8 +13,8 @@ use crate::model::ids::{DialogId, Epoch, ListenerId, TrunkId};
 use crate::model::media::{Codec, Direction};
 use crate::model::negotiate::{AudioAnswer, AudioOffer, Capabilities, Security};
 use crate::ports::sip::{
-    DialogEvent, DialogPhase, DialogSnapshot, IncomingInvite, MediaAddress, MediaToward, OutgoingInvite, Referral,
-    RegisterAnswer, RegisterRequest, Replaced, SipCommand, SipEvent, SipPort, TrunkTarget,
+    DialogEvent, DialogPhase, DialogSnapshot, IncomingInvite, MediaAddress, MediaToward, MessageRelay, MessageRequest,
+    OutgoingInvite, Referral, RegisterAnswer, RegisterRequest, Replaced, SipCommand, SipEvent, SipPort, TrunkTarget,
 };
 use crate::ports::{Deliveries, Fenced};
 
@@ -73,6 +73,7 @@ struct Core {
     registers: Vec<(TrunkId, Duration)>,
     outcomes: Vec<(u64, u16)>,
     keep_alives: Vec<(SocketAddr, Option<u64>)>,
+    message_answers: Vec<(u64, Result<MessageRelay, u16>)>,
     requests: u64,
 }
 
@@ -295,6 +296,18 @@ impl FakeSip {
         request
     }
 
+    /// A MESSAGE arrives; its number.
+    pub fn message(&self, make: impl FnOnce(u64) -> MessageRequest) -> u64 {
+        let request = self.next_request();
+        self.brain.sip(SipEvent::Message(Box::new(make(request))));
+        request
+    }
+
+    /// How a MESSAGE was answered.
+    pub fn message_answer(&self, request: u64) -> Option<Result<MessageRelay, u16>> {
+        lock(&self.core).message_answers.iter().find(|(which, _)| *which == request).map(|(_, answer)| answer.clone())
+    }
+
     /// A connection closes that somebody may have registered by.
     pub fn connection_gone(&self, listener: &ListenerId, transport: Transport, source: SocketAddr) {
         self.brain.sip(SipEvent::ConnectionGone { listener: listener.clone(), transport, source });
@@ -510,6 +523,10 @@ impl SipPort for FakeSip {
         }
         core.given_up.push(dialog);
         None
+    }
+
+    fn answer_message(&self, request: u64, answer: Result<MessageRelay, u16>) {
+        lock(&self.core).message_answers.push((request, answer));
     }
 
     fn answer_register(&self, request: u64, answer: RegisterAnswer) {

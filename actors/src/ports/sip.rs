@@ -35,6 +35,8 @@ pub trait SipPort: Send + Sync + 'static {
     fn deliver_again(&self, dialog: DialogId) -> Option<Box<IncomingInvite>>;
     /// Answers a REGISTER that was delivered as [`SipEvent::Register`].
     fn answer_register(&self, request: u64, answer: RegisterAnswer);
+    /// Answers a MESSAGE that was delivered as [`SipEvent::Message`]: sends it on, or refuses it with this status.
+    fn answer_message(&self, request: u64, answer: Result<MessageRelay, u16>);
     /// Sends a registered contact what keeps its NAT open: OPTIONS, whose outcome comes as [`SipEvent::KeptAlive`] with this id;
     /// or, without an id, an empty line, of which nothing is heard.
     fn keep_alive(&self, contact: &Contact, id: Option<u64>);
@@ -209,6 +211,8 @@ pub enum SipEvent {
     },
     /// A REGISTER whose digest was right. Held by the core until answered (500 after 2 s).
     Register(Box<RegisterRequest>),
+    /// A MESSAGE from a phone or trunk that proved who it is. Held by the core until answered (500 after 2 s).
+    Message(Box<MessageRequest>),
     /// Whether a contact answered the OPTIONS of [`SipPort::keep_alive`], with whatever status.
     KeptAlive {
         /// As asked.
@@ -396,6 +400,36 @@ pub enum DialogPhase {
     Confirmed,
     /// Over.
     Ended(Cause),
+}
+
+/// A MESSAGE (RFC 3428) outside a call; the core keeps the text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageRequest {
+    /// Names the request in the answer.
+    pub request: u64,
+    /// Who sends it; never a stranger.
+    pub origin: SipOrigin,
+    /// Request-URI.
+    pub request_uri: SipUri,
+    /// From.
+    pub from: NameAddr,
+    /// To.
+    pub to: NameAddr,
+    /// As in [`IncomingInvite`].
+    pub asserted: Option<NameAddr>,
+    /// As in [`IncomingInvite`].
+    pub carried: Carried,
+}
+
+/// Where a MESSAGE goes on to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageRelay {
+    /// All of these; the first that takes it answers for all.
+    pub to: Vec<Contact>,
+    /// The sender, as From shows it.
+    pub caller: CallerId,
+    /// The sender is to be nobody.
+    pub hidden: bool,
 }
 
 /// A REGISTER from a phone or gateway that proved its password.

@@ -15,6 +15,7 @@ use super::agenda::Agenda;
 use super::bindings::{self, House};
 use super::keep_alive::KeepAlives;
 use super::same_uri::same_uri;
+use crate::call::text;
 use crate::ctx::Ctx;
 use crate::envelope::Envelope;
 use crate::model::address::{Contact, InstanceId, SipUri, Transport};
@@ -114,6 +115,10 @@ impl Actor for Registrar {
                 state.register(&request);
                 state.expire(&myself);
                 state.wake_keep_alive(&myself);
+            }
+            RegistrarMsg::Message(request) => {
+                let answer = text::relay(&state.ctx, &request);
+                state.ctx.ports.sip.answer_message(request.request, answer);
             }
             RegistrarMsg::Forget { subscribers, reply } => {
                 for subscriber in &subscribers {

@@ -18,13 +18,15 @@ use ractor::RpcReplyPort;
 
 use crate::model::address::{SipUri, Transport};
 use crate::model::ids::{ListenerId, SubscriberId};
-use crate::ports::sip::RegisterRequest;
+use crate::ports::sip::{MessageRequest, RegisterRequest};
 
 /// What the registrar hears.
 #[derive(Debug)]
 pub enum RegistrarMsg {
     /// A REGISTER whose digest was right; answered through the SIP port.
     Register(Box<RegisterRequest>),
+    /// A MESSAGE for somebody whose contacts are known here; answered through the SIP port.
+    Message(Box<MessageRequest>),
     /// A connection is gone, and with it the bindings that were made by it: nobody is rung over a dead WebSocket.
     ConnectionGone {
         /// Our listener that accepted it.

@@ -12,6 +12,7 @@ mod redelivery;
 mod rooms;
 mod rtc_to_sip;
 mod sip_to_rtc;
+mod texts;
 mod tolls;
 mod transfers;
 

@@ -136,6 +136,7 @@ impl Core {
             Owner::Nobody
             | Owner::Abandoned { .. }
             | Owner::KeepAlive { .. }
+            | Owner::Message { .. }
             | Owner::Options { .. }
             | Owner::Probe => return None,
             Owner::Fork { .. }
@@ -207,6 +208,7 @@ impl Core {
             | Owner::Bye { .. }
             | Owner::Register { .. }
             | Owner::KeepAlive { .. }
+            | Owner::Message { .. }
             | Owner::Nobody => {}
         }
         self.target_failed(client.flow, now);

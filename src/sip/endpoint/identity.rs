@@ -146,6 +146,7 @@ impl Core {
             | Owner::Prack { .. }
             | Owner::Bye { .. }
             | Owner::KeepAlive { .. }
+            | Owner::Message { .. }
             | Owner::Probe
             | Owner::Abandoned { .. }
             | Owner::Nobody => false,
@@ -199,6 +200,7 @@ impl Core {
             | Owner::Bye { .. }
             | Owner::Options { .. }
             | Owner::KeepAlive { .. }
+            | Owner::Message { .. }
             | Owner::Probe
             | Owner::Abandoned { .. }
             | Owner::Nobody => draft.cseq + 1,

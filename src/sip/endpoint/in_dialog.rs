@@ -48,7 +48,7 @@ impl Core {
             Method::Known(M::PRack) => self.prack_asked(id, key, names, now),
             Method::Known(M::Info) => self.info_asked(id, key, now),
             // RFC 3261 §11.2: as outside a dialog; a call that is up is served while we drain.
-            Method::Known(M::Options) => self.capabilities_asked(key, now),
+            Method::Known(M::Options) => self.capabilities_asked(key, ALLOW, now),
             Method::Known(M::Refer) => self.refer_asked(id, key, names.cseq, now),
             Method::Known(M::Subscribe | M::Publish) => self.refuse(key, 489, now),
             // We have subscribed to nothing (RFC 6665 §4.1.3).

@@ -51,6 +51,7 @@ impl Core {
             | Owner::Bye { .. }
             | Owner::Register { .. }
             | Owner::KeepAlive { .. }
+            | Owner::Message { .. }
             | Owner::Options { .. }
             | Owner::Notify { .. }
             | Owner::Probe

@@ -41,6 +41,7 @@ mod session_timer;
 mod shell;
 #[cfg(test)]
 mod tests;
+mod text;
 mod transactions;
 mod trunk;
 mod trust;
@@ -65,6 +66,7 @@ use self::identity::Proved;
 use self::reason::{q850_of, reason_value};
 use self::refer::Subscription;
 use self::registrar::HeldRegister;
+use self::text::HeldMessage;
 use self::trunk::TrunkState;
 use super::config::SipConfig;
 use super::dialog::{Names, is_sips};
@@ -89,6 +91,8 @@ pub use shell::{Shared, SipCore};
 
 /// What we allow, in the order of Allow (RFC 3261 §20.5).
 const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, REGISTER";
+/// The same outside a call, where a text may be for a phone of ours.
+const ALLOW_OUTSIDE: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, REGISTER, MESSAGE";
 /// Extensions we understand (RFC 3261 §20.32).
 const SUPPORTED: &str = "100rel, timer, 199, replaces, norefersub";
 /// Understood where reliable provisional responses are, and not asked for: we reserve nothing (RFC 3312 §11).
@@ -170,6 +174,8 @@ enum Owner {
     Register { trunk: usize, epoch: Epoch, expires: u32 },
     /// A keep-alive that somebody waits for.
     KeepAlive { id: u64 },
+    /// A text that goes on.
+    Message { id: u64 },
     /// A question whether a trunk lives.
     Options { trunk: usize, number: u64, began: Instant },
     /// A NOTIFY about a transfer.
@@ -214,6 +220,7 @@ enum Due {
     Server(ServerKey),
     Dialog(DialogId),
     Register(u64),
+    Message(u64),
     Refer(u64),
     Trunks,
 }
@@ -247,6 +254,7 @@ struct Core {
     /// Call-ID and local tag to dialog.
     names: HashMap<(String, String), DialogId>,
     registers: HashMap<u64, HeldRegister>,
+    messages: HashMap<u64, HeldMessage>,
     /// Transfers whose senders are told of them, by request.
     refers: HashMap<u64, Subscription>,
     timers: BTreeMap<(Instant, u64), Due>,
@@ -289,6 +297,7 @@ impl Core {
             dialogs: HashMap::new(),
             names: HashMap::new(),
             registers: HashMap::new(),
+            messages: HashMap::new(),
             refers: HashMap::new(),
             timers: BTreeMap::new(),
             unsent: Vec::new(),
@@ -374,6 +383,7 @@ impl Core {
                 Due::Server(key) => self.server_tick(key, now),
                 Due::Dialog(id) => self.dialog_tick(id, now),
                 Due::Register(request) => self.register_overdue(request, now),
+                Due::Message(request) => self.message_overdue(request, now),
                 Due::Refer(request) => self.refer_overdue(request, now),
                 Due::Trunks => self.look_after_trunks(now),
             }

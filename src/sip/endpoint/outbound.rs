@@ -1,6 +1,7 @@
 //! An INVITE of ours: its forks, each with a Call-ID of its own, up to the first 2xx or the last failure (RFC 3261 §13.2,
 //! §9.1, §16.7 step 6 for the choice among failures).
 
+use tandem_actors::model::address::Contact;
 use tandem_actors::model::cause::{Blame, Cause};
 use tandem_actors::model::negotiate::{AudioAnswer, Profile};
 use tandem_actors::ports::sip::{Destination, DialogEvent, OutgoingInvite};
@@ -58,6 +59,24 @@ impl Core {
         }
     }
 
+    /// Where requests to a registered contact go.
+    pub(super) fn contact_hop(&mut self, contact: &Contact) -> Option<NextHop> {
+        let listener = self.listener_for(Some(&contact.listener), contact.transport, contact.source.ip())?;
+        // RFC 3327 §5.2: through the proxies that it registered through, by their own names.
+        Some(match contact.path.first().and_then(|first| Place::of_uri(&route_uri(first)?)) {
+            Some(place) => {
+                let same = place.transport.unwrap_or(Transport::Udp) == contact.transport;
+                let listener = same.then(|| contact.listener.clone());
+                NextHop::Places(Places { listener, ..Places::one(place) })
+            }
+            // RFC 5626 §5.3: a binding made over a connection is reached by it and by no other.
+            None if contact.transport.is_stream() => {
+                NextHop::Flow(Flow::accepted(listener, contact.transport, contact.source))
+            }
+            None => NextHop::Flow(self.datagrams_to(listener, contact)),
+        })
+    }
+
     fn invite_draft(
         &mut self,
         invite: &OutgoingInvite,
@@ -66,20 +85,7 @@ impl Core {
         let mut called = String::new();
         let (uri, routes, to, trunk, hop) = match destination {
             Destination::Contact(contact) => {
-                let listener = self.listener_for(Some(&contact.listener), contact.transport, contact.source.ip())?;
-                // RFC 3327 §5.2: through the proxies that it registered through, by their own names.
-                let hop = match contact.path.first().and_then(|first| Place::of_uri(&route_uri(first)?)) {
-                    Some(place) => {
-                        let same = place.transport.unwrap_or(Transport::Udp) == contact.transport;
-                        let listener = same.then(|| contact.listener.clone());
-                        NextHop::Places(Places { listener, ..Places::one(place) })
-                    }
-                    // RFC 5626 §5.3: a binding made over a connection is reached by it and by no other.
-                    None if contact.transport.is_stream() => {
-                        NextHop::Flow(Flow::accepted(listener, contact.transport, contact.source))
-                    }
-                    None => NextHop::Flow(self.datagrams_to(listener, contact)),
-                };
+                let hop = self.contact_hop(contact)?;
                 (contact.uri.0.clone(), contact.path.clone(), format!("<{}>", contact.uri.0), None, hop)
             }
             Destination::Trunk { trunk, number, more: _ } => {

@@ -7,8 +7,8 @@ use tandem_actors::model::address::{AppHeaders, Contact, Transport};
 use tandem_actors::model::ids::{CallId, DialogId, Epoch, ListenerId, TrunkId};
 use tandem_actors::ports::Fenced;
 use tandem_actors::ports::sip::{
-    Destination, DialogPhase, DialogSnapshot, IncomingInvite, MediaAddress, MediaToward, RegisterAnswer, SipCommand,
-    SipPort, TrunkTarget,
+    Destination, DialogPhase, DialogSnapshot, IncomingInvite, MediaAddress, MediaToward, MessageRelay, RegisterAnswer,
+    SipCommand, SipPort, TrunkTarget,
 };
 use tokio::time::Instant;
 
@@ -37,6 +37,9 @@ impl SipPort for SipCore {
     }
     fn deliver_again(&self, dialog: DialogId) -> Option<Box<IncomingInvite>> {
         self.shared().with(|core, now| core.deliver_again(dialog, now))
+    }
+    fn answer_message(&self, request: u64, answer: Result<MessageRelay, u16>) {
+        self.shared().with(|core, now| core.message_answered(request, answer, now));
     }
     fn answer_register(&self, request: u64, answer: RegisterAnswer) {
         self.shared().with(|core, now| core.register_answered(request, &answer, now));

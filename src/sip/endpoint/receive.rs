@@ -155,13 +155,13 @@ impl Core {
         }
         match method {
             Method::Known(M::Invite) => self.invite(key, &names, flow, now),
-            Method::Known(M::Options) => self.capabilities_asked(key, now),
+            Method::Known(M::Options) => self.capabilities_asked(key, ALLOW_OUTSIDE, now),
             Method::Known(M::Register) => self.register_asked(key, flow, now),
             Method::Known(M::Bye | M::Info | M::Update | M::PRack | M::Notify) => self.refuse(key, 481, now),
             Method::Known(M::Refer) => self.refuse(key, 403, now),
             // RFC 6665 §4.2.1.1, RFC 3903 §6: nothing can be subscribed to, or published, here.
             Method::Known(M::Subscribe | M::Publish) => self.refuse(key, 489, now),
-            Method::Known(M::Message) => self.refuse(key, 405, now),
+            Method::Known(M::Message) => self.message_asked(key, flow, now),
             // ACK and CANCEL were taken above.
             Method::Known(M::Ack | M::Cancel) | Method::Other => {
                 self.respond(
@@ -269,14 +269,14 @@ impl Core {
     }
 
     /// OPTIONS, inside a dialog or outside (RFC 3261 §11.2): what we can do. No body: whom it is for decides what could be offered.
-    pub(super) fn capabilities_asked(&mut self, key: ServerKey, now: Instant) {
+    pub(super) fn capabilities_asked(&mut self, key: ServerKey, allow: &str, now: Instant) {
         self.respond(
             key,
             200,
             now,
             |writer| {
                 writer
-                    .header(HeaderName::Allow, ALLOW)
+                    .header(HeaderName::Allow, allow)
                     .header(HeaderName::Accept, SDP)
                     .header(HeaderName::AcceptEncoding, "identity")
                     .header(HeaderName::AllowEvents, EVENTS)

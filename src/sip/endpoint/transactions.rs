@@ -64,6 +64,7 @@ impl Core {
             | Owner::Options { .. }
             | Owner::Notify { .. }
             | Owner::KeepAlive { .. }
+            | Owner::Message { .. }
             | Owner::Probe
             | Owner::Abandoned { .. }
             | Owner::Nobody => {}
@@ -225,6 +226,7 @@ impl Core {
             | Owner::Register { .. }
             | Owner::Options { .. }
             | Owner::KeepAlive { .. }
+            | Owner::Message { .. }
             | Owner::Probe
             | Owner::Abandoned { .. }
             | Owner::Nobody => return,
@@ -268,7 +270,7 @@ impl Core {
             Owner::Bye { trunk } | Owner::Abandoned { trunk, .. } => *trunk,
             Owner::Notify { refer } => self.notify_trunk(*refer),
             Owner::Register { trunk, .. } | Owner::Options { trunk, .. } => Some(*trunk),
-            Owner::KeepAlive { .. } | Owner::Probe | Owner::Nobody => None,
+            Owner::KeepAlive { .. } | Owner::Message { .. } | Owner::Probe | Owner::Nobody => None,
         }
     }
 
@@ -294,6 +296,7 @@ impl Core {
                 self.register_heard(trunk, epoch, expires, draft, flow, status, response, now);
             }
             Owner::KeepAlive { id } => self.keep_alive_heard(id, status, response),
+            Owner::Message { id } => self.message_heard(id, status, response, now),
             Owner::Options { trunk, number, began } => self.options_heard(trunk, number, began, status, now),
         }
     }

@@ -27,7 +27,7 @@ use super::diversion::{as_diversion, as_history, diverted_of};
 use super::*;
 
 /// The From of a caller who wants to be nobody (RFC 3323 §4.1.1.3).
-const ANONYMOUS: &str = "\"Anonymous\" <sip:anonymous@anonymous.invalid>";
+pub(super) const ANONYMOUS: &str = "\"Anonymous\" <sip:anonymous@anonymous.invalid>";
 
 /// The words of Privacy that we know (RFC 3323 §4.2, RFC 3325 §9.3, RFC 7044 §10.1).
 const WORDS: [&str; 7] = ["none", "user", "header", "session", "id", "history", "critical"];
@@ -139,12 +139,7 @@ pub(super) fn shown(invite: &OutgoingInvite, trunk: Option<&TrunkConfig>, domain
     let host = trunk.and_then(|trunk| trunk.domain.as_deref()).unwrap_or(domain);
     let private = invite.carried.hides_caller();
     let numbered = trunk.map_or(NumberUri::Sip, |trunk| trunk.identity.number_uri);
-    let name_addr = |who: &CallerId| {
-        let display = if who.display.is_empty() { String::new() } else { quoted(&who.display) + " " };
-        let user = escape_user(&who.number);
-        let at = if user.is_empty() { "" } else { "@" };
-        format!("{display}<sip:{user}{at}{host}{}>", phone_parameter(numbered, &who.number))
-    };
+    let name_addr = |who: &CallerId| name_addr(who, host, phone_parameter(numbered, &who.number));
     let mut headers = Vec::new();
     if let Some(trunk) = trunk {
         let policy = &trunk.identity;
@@ -178,6 +173,14 @@ pub(super) fn shown(invite: &OutgoingInvite, trunk: Option<&TrunkConfig>, domain
         Some(_) | None => escape_user(&invite.caller.number),
     };
     Shown { from: if private { ANONYMOUS.to_owned() } else { name_addr(&invite.caller) }, contact, headers }
+}
+
+/// Somebody at this host.
+pub(super) fn name_addr(who: &CallerId, host: &str, parameters: &str) -> String {
+    let display = if who.display.is_empty() { String::new() } else { quoted(&who.display) + " " };
+    let user = escape_user(&who.number);
+    let at = if user.is_empty() { "" } else { "@" };
+    format!("{display}<sip:{user}{at}{host}{parameters}>")
 }
 
 fn phone_parameter(numbered: NumberUri, number: &str) -> &'static str {

@@ -76,9 +76,9 @@ impl Writer {
         }
     }
 
-    /// Ends it with a body; an empty one has no Content-Type.
+    /// Ends it with a body; an empty one has no Content-Type, nor has one whose type is among the headers.
     pub fn finish(mut self, content_type: &str, body: &[u8]) -> Bytes {
-        if !body.is_empty() {
+        if !body.is_empty() && !content_type.is_empty() {
             self.header(HeaderName::ContentType, content_type);
         }
         self.header(HeaderName::ContentLength, body.len());

@@ -108,3 +108,12 @@ fn a_trusted_trunk_is_told_who_hides_and_who_sent_the_call_on_and_an_untrusted_o
     assert!(legs.iter().any(|leg| leg["session_id"] == "ab30317f1a784dc48ff824d0d3715d86"), "{cdrs:?}");
     rig.quiet();
 }
+
+#[test]
+fn a_text_reaches_the_phone_and_an_app_user_who_takes_none_is_405() {
+    let rig = Rig::start();
+    let _phone = rig.phone("1001", 700.0, false);
+    let mut sender = rig.pstn("uac_message", &["-s", "1001", "-m", "1"]);
+    sender.done(SOON);
+    rig.quiet();
+}

@@ -49,6 +49,7 @@ fn registered(brain: &Scripted) -> Option<Contact> {
         SipEvent::Incoming(_)
         | SipEvent::Dialog { .. }
         | SipEvent::KeptAlive { .. }
+        | SipEvent::Message(_)
         | SipEvent::ConnectionGone { .. }
         | SipEvent::TrunkRegistration { .. }
         | SipEvent::TrunkOptions { .. } => None,

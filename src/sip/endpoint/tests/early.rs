@@ -41,6 +41,7 @@ fn heard_from(bench: &Bench) -> Vec<Option<u16>> {
             | SipEvent::Register(_)
             | SipEvent::ConnectionGone { .. }
             | SipEvent::KeptAlive { .. }
+            | SipEvent::Message(_)
             | SipEvent::TrunkRegistration { .. }
             | SipEvent::TrunkOptions { .. } => None,
         })

@@ -18,6 +18,7 @@ async fn a_loop_of_two_switches_ends_with_483_back_to_the_caller() {
             | SipEvent::Register(_)
             | SipEvent::ConnectionGone { .. }
             | SipEvent::KeptAlive { .. }
+            | SipEvent::Message(_)
             | SipEvent::TrunkRegistration { .. }
             | SipEvent::TrunkOptions { .. } => None,
         };

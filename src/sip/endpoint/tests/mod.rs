@@ -21,6 +21,7 @@ mod reliable;
 mod requests;
 mod sessions;
 mod streams;
+mod text;
 mod torture;
 mod trunks;
 mod trust;
@@ -125,6 +126,7 @@ impl Scripted {
                 | SipEvent::Incoming(_)
                 | SipEvent::Register(_)
                 | SipEvent::KeptAlive { .. }
+                | SipEvent::Message(_)
                 | SipEvent::ConnectionGone { .. }
                 | SipEvent::TrunkRegistration { .. }
                 | SipEvent::TrunkOptions { .. } => None,

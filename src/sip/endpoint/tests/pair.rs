@@ -119,6 +119,7 @@ async fn digits_arrive_in_order_by_info() {
                 | SipEvent::Register(_)
                 | SipEvent::ConnectionGone { .. }
                 | SipEvent::KeptAlive { .. }
+                | SipEvent::Message(_)
                 | SipEvent::TrunkRegistration { .. }
                 | SipEvent::TrunkOptions { .. } => None,
             })

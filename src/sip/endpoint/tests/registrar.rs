@@ -37,6 +37,7 @@ fn asked(bench: &Bench) -> tandem_actors::ports::sip::RegisterRequest {
         SipEvent::Incoming(_)
         | SipEvent::Dialog { .. }
         | SipEvent::KeptAlive { .. }
+        | SipEvent::Message(_)
         | SipEvent::ConnectionGone { .. }
         | SipEvent::TrunkRegistration { .. }
         | SipEvent::TrunkOptions { .. } => None,
