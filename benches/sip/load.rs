@@ -83,7 +83,7 @@ impl Load<'_> {
         numbers.iter().for_each(|(flag, number)| {
             command.arg(flag).arg(number.to_string());
         });
-        command.args(["-trace_stat", "-fd", "1", "-stf"]).arg(&counts).args(["-trace_rtt", "-rtt_freq", "1000000"]);
+        command.args(["-trace_stat", "-fd", "1", "-stf"]).arg(&counts).args(["-trace_rtt", "-rtt_freq", "100"]);
         let limit = Duration::from_secs(u64::from(self.calls / self.rate.max(1) + self.held_ms / 1000 + 45));
         let start = Instant::now();
         let mut child = command.spawn().expect("sipp: install sip-tester");

@@ -18,9 +18,10 @@ use tandem_actors::model::ids::DialogId;
 use tokio::time::Instant;
 
 /// From this lag on some are shed. A brain that is well takes a request within a millisecond.
-const LAG_BEGINS: Duration = Duration::from_millis(250);
-/// From this on all are: half of the time after which the core answers 500 itself.
-const LAG_MOST: Duration = Duration::from_secs(1);
+const LAG_BEGINS: Duration = Duration::from_millis(200);
+/// From this on all are: before callers send again (RFC 3261 §17.1.1.2: T1, 500 ms), since what is sent again costs as much as
+/// what is new and serves nobody.
+const LAG_MOST: Duration = Duration::from_millis(450);
 
 /// A request that wants to begin something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,9 +175,9 @@ mod tests {
                 .filter(|n| overload.sheds(who, Duration::from_millis(lag), f64::from(*n) / 100.0, now).is_some());
             shed.count()
         };
-        assert_eq!([share(CALL, 250), share(CALL, 1000), share(CALL, 5000)], [0, 100, 100]);
-        assert!((45..=55).contains(&share(CALL, 625)));
-        assert!(share(Newcomer::Register, 250) > 0 && share(Newcomer::Register, 600) > share(CALL, 600));
+        assert_eq!([share(CALL, 200), share(CALL, 450), share(CALL, 5000)], [0, 100, 100]);
+        assert!((45..=55).contains(&share(CALL, 325)));
+        assert!(share(Newcomer::Register, 200) > 0 && share(Newcomer::Register, 300) > share(CALL, 300));
         assert_eq!(share(URGENT, 5000), 0);
     }
 
