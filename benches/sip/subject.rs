@@ -188,9 +188,9 @@ fn kamailio(server: Server, folder: &Path, sip: SocketAddr, phone: SocketAddr) -
     command
 }
 
-/// Waits for something that comes within seconds.
+/// Waits for something that comes within two minutes, in which a call whose caller is gone is ended, too.
 pub fn until(what: &str, mut there: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
+    let end = Instant::now() + Duration::from_secs(120);
     while !there() {
         assert!(Instant::now() < end, "waited in vain for {what}");
         std::thread::park_timeout(Duration::from_millis(100));
