@@ -6,6 +6,7 @@
 //! this module tells the two apart: inputs are mapped by the supervisor, frames are delivered to the current socket.
 
 mod actor;
+mod app_headers;
 pub mod events;
 pub mod inputs;
 pub mod presence;

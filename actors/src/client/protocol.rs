@@ -141,7 +141,7 @@ pub enum Request {
         #[serde(default)]
         display_name: String,
         /// X-Number, X-CusData, X-ArInfo, X-App to the SIP side.
-        #[serde(default)]
+        #[serde(default, with = "super::app_headers")]
         headers: AppHeaders,
         /// Rings this number directly, past the flow (SipNumber).
         #[serde(default)]
@@ -425,7 +425,7 @@ pub enum Event {
         /// Which call.
         call: CallId,
         /// X-headers of the SIP side.
-        #[serde(default)]
+        #[serde(default, with = "super::app_headers")]
         headers: AppHeaders,
     },
     /// The far side holds us, or no longer.
