@@ -1,7 +1,6 @@
 //! The Registrar actor: permanent, one of the SipSupervisor's children. A REGISTER lost in a crash is answered 500 by the SIP
 //! core after 2 s, and the phone tries again.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -67,8 +66,7 @@ pub struct State {
     timer: Timer,
     /// When the next binding of a subscriber runs out.
     agenda: Agenda<SubscriberId>,
-    /// How many bindings there are of each.
-    counts: HashMap<SubscriberId, usize>,
+    /// How many bindings there are.
     count: usize,
     keep_alives: KeepAlives,
     keep_alive_timer: Timer,
@@ -86,7 +84,6 @@ impl Actor for Registrar {
             epoch: last.next(),
             timer: Timer::default(),
             agenda: Agenda::default(),
-            counts: HashMap::new(),
             count: 0,
             keep_alives: KeepAlives::default(),
             keep_alive_timer: Timer::default(),
@@ -95,7 +92,7 @@ impl Actor for Registrar {
             state.load();
         }
         for (subscriber, _, bindings) in state.ctx.ledger.bindings.rows() {
-            state.note(&subscriber, &bindings);
+            state.note(&subscriber, 0, &bindings);
         }
         state.expire(&myself);
         state.wake_keep_alive(&myself);
@@ -221,23 +218,20 @@ impl State {
 
     fn keep(&mut self, subscriber: &SubscriberId, bindings: Vec<SavedBinding>) {
         let empty = bindings.is_empty();
+        let before = self.ctx.ledger.bindings.read(subscriber, Vec::len).unwrap_or(0);
         if self.ctx.ledger.bindings.put(subscriber.clone(), self.epoch, bindings.clone()).is_err() {
             return;
         }
         if empty {
             self.ctx.ledger.bindings.remove(subscriber);
         }
-        self.note(subscriber, &bindings);
+        self.note(subscriber, before, &bindings);
         self.ctx.ports.store.record(Record::Bindings(subscriber.clone(), bindings));
     }
 
-    /// A subscriber's bindings are these now.
-    fn note(&mut self, subscriber: &SubscriberId, bindings: &[SavedBinding]) {
-        let before = match bindings.len() {
-            0 => self.counts.remove(subscriber),
-            count => self.counts.insert(subscriber.clone(), count),
-        };
-        self.count = self.count + bindings.len() - before.unwrap_or(0);
+    /// A subscriber's bindings are these now, and were so many before.
+    fn note(&mut self, subscriber: &SubscriberId, before: usize, bindings: &[SavedBinding]) {
+        self.count = self.count + bindings.len() - before;
         self.agenda.set(subscriber, bindings.iter().map(|binding| binding.expires_at).min());
         let first = self.ctx.settings.registrar.keep_alive_interval.mul_f64(rand::random_range(0.5..1.0));
         self.keep_alives.set(subscriber, bindings, self.ctx.wall(), first);
