@@ -39,7 +39,6 @@ pub fn describe() {
     describe_counter!("tandem_media_tick_overruns_total", Unit::Count, "media ticks begun more than 10 ms late");
     describe_counter!("tandem_media_events_dropped_total", Unit::Count, "media events dropped for want of room");
     describe_counter!("tandem_media_sessions_failed_total", Unit::Count, "media sessions retired by a panic");
-    describe_counter!("tandem_media_thread_replacements_total", Unit::Count, "media threads replaced");
     describe_counter!(
         "tandem_media_link_dropped_total",
         Unit::Count,

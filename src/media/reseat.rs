@@ -36,7 +36,6 @@ impl Inner {
             reseat(&mut core, plan, entry, config.opus, now_ns);
         }
         self.crew.spawn(worker, core)?;
-        metrics::counter!("tandem_media_thread_replacements_total").increment(1);
         tracing::warn!(%worker, "a media thread was replaced");
         Ok(())
     }
