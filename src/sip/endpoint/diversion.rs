@@ -14,9 +14,8 @@
 use tandem_actors::model::diversion::{Diversion, DiversionReason};
 
 use super::super::message::tel;
-use super::super::message::uri::{escape_user, unescape};
+use super::super::message::uri::unescape;
 use super::super::message::view::NameAddr;
-use super::super::message::write::quoted;
 use super::*;
 
 /// Most that are read of one request.
@@ -116,7 +115,7 @@ pub(super) fn as_diversion(diverted: &[Diversion], host: &str) -> Vec<(HeaderNam
     let line = |diversion: &Diversion| {
         let Diversion { reason, times, private, .. } = diversion;
         let privacy = if *private { ";privacy=full" } else { "" };
-        let by = name_addr(diversion, host, "");
+        let by = trust::name_addr(&diversion.display, &diversion.number, host, "");
         (HeaderName::Diversion, format!("{by};reason={};counter={times}{privacy}", reason.word()))
     };
     diverted.iter().rev().map(line).collect()
@@ -127,7 +126,8 @@ pub(super) fn as_history(diverted: &[Diversion], host: &str, target: &str) -> Ve
     let mut lines = Vec::new();
     let (mut index, mut cause, mut mapped) = ("1".to_owned(), String::new(), String::new());
     for diversion in diverted {
-        let by = name_addr(diversion, host, &cause);
+        let hidden = if diversion.private { "?Privacy=history" } else { "" };
+        let by = trust::name_addr(&diversion.display, &diversion.number, host, &format!("{cause}{hidden}"));
         lines.push((HeaderName::HistoryInfo, format!("{by};index={index}{mapped}")));
         mapped = format!(";mp={index}");
         cause = format!(";cause={}", diversion.reason.cause());
@@ -137,12 +137,6 @@ pub(super) fn as_history(diverted: &[Diversion], host: &str, target: &str) -> Ve
         lines.push((HeaderName::HistoryInfo, format!("<{target}{cause}>;index={index}{mapped}")));
     }
     lines
-}
-
-fn name_addr(diversion: &Diversion, host: &str, parameters: &str) -> String {
-    let display = if diversion.display.is_empty() { String::new() } else { quoted(&diversion.display) + " " };
-    let hidden = if diversion.private && !parameters.is_empty() { "?Privacy=history" } else { "" };
-    format!("{display}<sip:{}@{host}{parameters}{hidden}>", escape_user(&diversion.number))
 }
 
 #[cfg(test)]
@@ -183,13 +177,14 @@ mod unit_tests {
         assert_eq!(
             history,
             [
-                "History-Info: \"B\" <sip:+491@us>;index=1",
+                "History-Info: \"B\" <sip:+491@us?Privacy=history>;index=1",
                 "History-Info: <sip:+492@us;cause=486>;index=1.1;mp=1",
                 "History-Info: <sip:+494@them;cause=302>;index=1.1.1;mp=1.1",
             ]
         );
         let again = diverted_of(&request(&(history.join("\n") + "\n")));
-        let words = |all: &[Diversion]| all.iter().map(|by| (by.number.clone(), by.reason)).collect::<Vec<_>>();
+        let words =
+            |all: &[Diversion]| all.iter().map(|by| (by.number.clone(), by.reason, by.private)).collect::<Vec<_>>();
         assert_eq!(words(&again), words(&diverted));
         assert_eq!(
             lines(as_diversion(&diverted, "us")),

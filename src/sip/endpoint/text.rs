@@ -139,7 +139,11 @@ impl Core {
     }
 
     fn message_from(&self, caller: &CallerId, hidden: bool) -> String {
-        if hidden { trust::ANONYMOUS.to_owned() } else { trust::name_addr(caller, &self.config.domain, "") }
+        if hidden {
+            trust::ANONYMOUS.to_owned()
+        } else {
+            trust::name_addr(&caller.display, &caller.number, &self.config.domain, "")
+        }
     }
 
     fn message_hops(&self, request: &Message) -> MaxForwards {

@@ -139,7 +139,7 @@ pub(super) fn shown(invite: &OutgoingInvite, trunk: Option<&TrunkConfig>, domain
     let host = trunk.and_then(|trunk| trunk.domain.as_deref()).unwrap_or(domain);
     let private = invite.carried.hides_caller();
     let numbered = trunk.map_or(NumberUri::Sip, |trunk| trunk.identity.number_uri);
-    let name_addr = |who: &CallerId| name_addr(who, host, phone_parameter(numbered, &who.number));
+    let name_addr = |who: &CallerId| name_addr(&who.display, &who.number, host, phone_parameter(numbered, &who.number));
     let mut headers = Vec::new();
     if let Some(trunk) = trunk {
         let policy = &trunk.identity;
@@ -176,9 +176,9 @@ pub(super) fn shown(invite: &OutgoingInvite, trunk: Option<&TrunkConfig>, domain
 }
 
 /// Somebody at this host.
-pub(super) fn name_addr(who: &CallerId, host: &str, parameters: &str) -> String {
-    let display = if who.display.is_empty() { String::new() } else { quoted(&who.display) + " " };
-    let user = escape_user(&who.number);
+pub(super) fn name_addr(display: &str, number: &str, host: &str, parameters: &str) -> String {
+    let display = if display.is_empty() { String::new() } else { quoted(display) + " " };
+    let user = escape_user(number);
     let at = if user.is_empty() { "" } else { "@" };
     format!("{display}<sip:{user}{at}{host}{parameters}>")
 }
