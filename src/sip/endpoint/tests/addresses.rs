@@ -36,37 +36,21 @@ async fn hear(socket: &UdpSocket) -> (String, SocketAddr) {
 }
 
 fn registered(brain: &Scripted) -> Option<Contact> {
-    brain.events.lock().expect("the events").iter().find_map(|event| match event {
-        SipEvent::Register(asked) => Some(Contact {
-            uri: SipUri(format!("sip:bob@{}", asked.source)),
-            source: asked.source,
-            transport: asked.transport,
-            listener: asked.listener.clone(),
-            path: asked.path.clone(),
-            behind_nat: true,
-            heard_at: asked.heard_at,
-        }),
-        SipEvent::Incoming(_)
-        | SipEvent::Dialog { .. }
-        | SipEvent::KeptAlive { .. }
-        | SipEvent::Message(_)
-        | SipEvent::ConnectionGone { .. }
-        | SipEvent::TrunkRegistration { .. }
-        | SipEvent::TrunkOptions { .. } => None,
+    let asked = brain.registering()?;
+    Some(Contact {
+        uri: SipUri(format!("sip:bob@{}", asked.source)),
+        source: asked.source,
+        transport: asked.transport,
+        listener: asked.listener,
+        path: asked.path,
+        behind_nat: true,
+        heard_at: asked.heard_at,
     })
 }
 
-fn call(brain: &Arc<Scripted>, contact: &Contact) {
-    let invite = OutgoingInvite {
-        leg: LegId(1),
-        to: vec![Destination::Contact(contact.clone())],
-        caller: CallerId::default(),
-        headers: AppHeaders::default(),
-        carried: Default::default(),
-        max_forwards: MaxForwards::default(),
-        offer: offer(1),
-    };
-    brain.order(DialogId::random(), SipCommand::Invite(Box::new(invite)));
+fn call(brain: &Scripted, contact: &Contact) {
+    let nobody = CallerId::default();
+    brain.invite(OutgoingInvite { caller: nobody, ..plain_invite(vec![Destination::Contact(contact.clone())]) });
 }
 
 #[tokio::test]

@@ -62,18 +62,7 @@ impl Carrier {
         self.call_to(uri("sip:200@example.com"))
     }
     fn call_to(&self, to: Vec<Destination>) -> DialogId {
-        let dialog = DialogId::random();
-        let invite = OutgoingInvite {
-            leg: LegId(9),
-            to,
-            caller: CallerId { display: String::new(), number: "100".into() },
-            headers: AppHeaders::default(),
-            max_forwards: MaxForwards::default(),
-            carried: Default::default(),
-            offer: offer(1),
-        };
-        self.brain.order(dialog, SipCommand::Invite(Box::new(invite)));
-        dialog
+        self.brain.invite(plain_invite(to))
     }
     /// What was sent since it was asked last: method, the last octet of where, text.
     fn sent(&self) -> Vec<(String, u8, String)> {

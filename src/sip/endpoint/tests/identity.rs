@@ -136,21 +136,9 @@ fn called(contact: &str) -> (Bench, DialogId) {
     trunk.username = "bob".into();
     trunk.password = "zanzibar".into();
     let bench = Bench::new(Manner::Answers, SipConfig { trunks: vec![trunk], ..closed() });
-    let dialog = DialogId::random();
-    let invite = OutgoingInvite {
-        leg: LegId(9),
-        to: vec![Destination::Trunk {
-            trunk: TrunkId::new("acme").expect("a name"),
-            number: "200".into(),
-            more: false,
-        }],
-        caller: CallerId { display: String::new(), number: "100".into() },
-        headers: AppHeaders::default(),
-        max_forwards: MaxForwards::default(),
-        carried: Default::default(),
-        offer: offer(1),
-    };
-    bench.brain.order(dialog, SipCommand::Invite(Box::new(invite)));
+    let trunk = TrunkId::new("acme").expect("a name");
+    let dialog =
+        bench.brain.invite(plain_invite(vec![Destination::Trunk { trunk, number: "200".into(), more: false }]));
     let sent = bench.heard().concat();
     let sdp = crate::sdp::write(&offer(1).0);
     bench.raw(answer_to(&sent, "200 OK", &format!("Contact: <{contact}>\r\nContent-Type: application/sdp\r\n"), &sdp));

@@ -39,7 +39,8 @@ use tandem_actors::ports::client::ClientInput;
 use tandem_actors::ports::media::MediaEvent;
 use tandem_actors::ports::rtc::RtcEvent;
 use tandem_actors::ports::sip::{
-    Destination, DialogEvent, DialogPhase, ListedBinding, Outbound, OutgoingInvite, RegisterAnswer, SipCommand, SipPort,
+    Destination, DialogEvent, DialogPhase, IncomingInvite, ListedBinding, Outbound, OutgoingInvite, RegisterAnswer,
+    RegisterRequest, SipCommand, SipPort,
 };
 
 use super::super::config::TrunkConfig;
@@ -115,6 +116,32 @@ impl Scripted {
         };
         let core = self.core.get().expect("a core");
         core.order(dialog, Epoch(1), order, command).expect("not fenced");
+    }
+    /// Orders an INVITE, in a dialog of its own.
+    fn invite(&self, invite: OutgoingInvite) -> DialogId {
+        let dialog = DialogId::random();
+        self.order(dialog, SipCommand::Invite(Box::new(invite)));
+        dialog
+    }
+    /// The first INVITE that came.
+    fn incoming(&self) -> IncomingInvite {
+        let events = self.events.lock().expect("the events");
+        let Some(SipEvent::Incoming(invite)) = events.first() else { panic!("an INVITE: {events:?}") };
+        (**invite).clone()
+    }
+    /// The last REGISTER that came.
+    fn registering(&self) -> Option<RegisterRequest> {
+        let events = self.events.lock().expect("the events");
+        events.iter().rev().find_map(|event| match event {
+            SipEvent::Register(register) => Some((**register).clone()),
+            SipEvent::Incoming(_)
+            | SipEvent::Dialog { .. }
+            | SipEvent::KeptAlive { .. }
+            | SipEvent::Message(_)
+            | SipEvent::ConnectionGone { .. }
+            | SipEvent::TrunkRegistration { .. }
+            | SipEvent::TrunkOptions { .. } => None,
+        })
     }
     fn ended(&self) -> Vec<(DialogId, Cause)> {
         let events = self.events.lock().expect("the events");
@@ -223,6 +250,19 @@ fn offer(version: u64) -> AudioOffer {
 
 /// The TTL of what [`known`] tells.
 const TTL: u64 = 60;
+
+/// An INVITE to these with nothing remarkable about it.
+fn plain_invite(to: Vec<Destination>) -> OutgoingInvite {
+    OutgoingInvite {
+        leg: LegId(9),
+        to,
+        caller: CallerId { display: String::new(), number: "100".into() },
+        headers: AppHeaders::default(),
+        max_forwards: MaxForwards::default(),
+        carried: Default::default(),
+        offer: offer(1),
+    }
+}
 
 /// Tells a core all there is to know of a name: one address, and neither NAPTR nor SRV records.
 fn known(core: &mut Core, name: &str, ip: [u8; 4], now: Instant) {

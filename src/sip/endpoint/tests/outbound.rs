@@ -9,18 +9,7 @@ use super::*;
 
 /// Orders an INVITE to these.
 pub(super) fn invite(bench: &Bench, to: Vec<Destination>) -> DialogId {
-    let dialog = DialogId::random();
-    let invite = OutgoingInvite {
-        leg: LegId(9),
-        to,
-        caller: CallerId { display: String::new(), number: "100".into() },
-        headers: AppHeaders::default(),
-        max_forwards: MaxForwards::default(),
-        carried: Default::default(),
-        offer: offer(1),
-    };
-    bench.brain.order(dialog, SipCommand::Invite(Box::new(invite)));
-    dialog
+    bench.brain.invite(plain_invite(to))
 }
 
 pub(super) fn uri(uri: &str) -> Vec<Destination> {

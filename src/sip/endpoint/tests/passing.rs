@@ -5,6 +5,7 @@ use super::super::super::message::passed::HeaderList;
 use super::super::passing::further;
 use super::outbound::{header, response};
 use super::requests::Bench;
+use super::trust::{sends, to_phone, to_trunk};
 use super::*;
 
 const A: &str = "ab30317f1a784dc48ff824d0d3715d86";
@@ -24,40 +25,15 @@ fn bench(manner: Manner) -> Bench {
     Bench::new(manner, SipConfig { trunks: vec![trunk], pass_headers: list(&["*"]), ..open() })
 }
 
-fn incoming(bench: &Bench) -> tandem_actors::ports::sip::IncomingInvite {
-    let events = bench.brain.events.lock().expect("the events");
-    let Some(SipEvent::Incoming(invite)) = events.first() else { panic!("an INVITE: {events:?}") };
-    (**invite).clone()
-}
-
 fn leaves(bench: &Bench, to: Destination, headers: AppHeaders) -> String {
-    let invite = OutgoingInvite {
-        leg: LegId(2),
-        to: vec![to],
-        caller: CallerId { display: String::new(), number: "100".into() },
-        headers,
-        max_forwards: MaxForwards(9),
-        carried: Default::default(),
-        offer: offer(1),
-    };
-    bench.heard();
-    bench.brain.order(DialogId::random(), SipCommand::Invite(Box::new(invite)));
-    bench.heard().concat()
-}
-
-fn to_trunk() -> Destination {
-    Destination::Trunk { trunk: TrunkId::new("acme").expect("a name"), number: "+861".into(), more: false }
-}
-
-fn to_phone() -> Destination {
-    Destination::Uri(SipUri("sip:1001@192.0.2.44".into()))
+    sends(bench, OutgoingInvite { headers, ..plain_invite(vec![to]) })
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_trunks_list_names_goes_on_and_nothing_else() {
     let bench = bench(Manner::Rings);
     bench.ask("INVITE", &[("X-Acme-Id", "7"), ("X-Other", "8"), ("x-acme-more", "9")]);
-    let came = incoming(&bench);
+    let came = bench.brain.incoming();
     let own = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(came.headers.passed(), [own("X-Acme-Id", "7"), own("x-acme-more", "9")]);
     let phone = leaves(&bench, to_phone(), came.headers);
@@ -81,7 +57,7 @@ async fn a_trunk_is_sent_what_its_own_list_names_and_never_a_header_of_the_dialo
 async fn the_callees_headers_pass_back_in_its_answers() {
     let bench = bench(Manner::Sleeps);
     bench.ask("INVITE", &[]);
-    let dialog = incoming(&bench).dialog;
+    let dialog = bench.brain.incoming().dialog;
     bench.brain.order(dialog, SipCommand::Adopt(LegId(1)));
     let passed = vec![("X-Ticket".to_owned(), "42".to_owned()), ("X-Acme-Id".to_owned(), "7".to_owned())];
     let headers = AppHeaders { further: further(passed, None), ..AppHeaders::default() };
@@ -97,7 +73,7 @@ async fn a_session_has_one_id_on_both_legs_in_every_message() {
     let bench = bench(Manner::Sleeps);
     let asked = format!("{A};remote={NIL}");
     bench.ask("INVITE", &[("Session-ID", &asked)]);
-    let came = incoming(&bench);
+    let came = bench.brain.incoming();
     assert_eq!(came.headers.session_id(), Some(A));
     let invite = leaves(&bench, to_phone(), came.headers);
     assert_eq!(header(&invite, "Session-ID"), format!("{A};remote={NIL}"));
@@ -131,7 +107,7 @@ async fn who_knows_no_session_id_is_given_one_for_the_other_leg() {
     let bench = bench(Manner::Rings);
     let rings = bench.ask("INVITE", &[]).concat();
     assert!(rings.contains(&format!(";remote={NIL}\r\n")), "{rings}");
-    let given = incoming(&bench).headers.session_id().expect("an id").to_owned();
+    let given = bench.brain.incoming().headers.session_id().expect("an id").to_owned();
     let invite = leaves(
         &bench,
         to_phone(),

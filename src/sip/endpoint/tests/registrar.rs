@@ -30,19 +30,8 @@ fn register(bench: &Bench, n: u32, changes: &[(&str, &str)]) -> String {
     bench.ask("REGISTER", &all).concat()
 }
 
-fn asked(bench: &Bench) -> tandem_actors::ports::sip::RegisterRequest {
-    let events = bench.brain.events.lock().expect("the events");
-    let last = events.iter().rev().find_map(|event| match event {
-        SipEvent::Register(register) => Some((**register).clone()),
-        SipEvent::Incoming(_)
-        | SipEvent::Dialog { .. }
-        | SipEvent::KeptAlive { .. }
-        | SipEvent::Message(_)
-        | SipEvent::ConnectionGone { .. }
-        | SipEvent::TrunkRegistration { .. }
-        | SipEvent::TrunkOptions { .. } => None,
-    });
-    last.expect("a REGISTER")
+fn asked(bench: &Bench) -> RegisterRequest {
+    bench.brain.registering().expect("a REGISTER")
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,16 +98,7 @@ fn contact(path: &[&str]) -> Contact {
 }
 
 fn call(bench: &Bench, contact: Contact) -> String {
-    let invite = OutgoingInvite {
-        leg: LegId(1),
-        to: vec![Destination::Contact(contact)],
-        caller: CallerId::default(),
-        headers: AppHeaders::default(),
-        carried: Default::default(),
-        max_forwards: MaxForwards::default(),
-        offer: offer(1),
-    };
-    bench.brain.order(DialogId::random(), SipCommand::Invite(Box::new(invite)));
+    bench.brain.invite(plain_invite(vec![Destination::Contact(contact)]));
     bench.heard().concat()
 }
 

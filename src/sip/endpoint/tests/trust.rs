@@ -26,15 +26,9 @@ fn untrusted(trunk: &mut TrunkConfig) {
     trunk.identity.trusted = false;
 }
 
-fn incoming(bench: &Bench) -> tandem_actors::ports::sip::IncomingInvite {
-    let events = bench.brain.events.lock().expect("the events");
-    let Some(SipEvent::Incoming(invite)) = events.first() else { panic!("an INVITE: {events:?}") };
-    (**invite).clone()
-}
-
 /// The INVITE that goes on to a destination.
 fn goes_on(bench: &Bench, to: Destination) -> String {
-    let came = incoming(bench);
+    let came = bench.brain.incoming();
     let caller = came.asserted.as_ref().unwrap_or(&came.from);
     let number = caller.uri.user().expect("a number").into();
     let caller = CallerId { display: caller.display.clone(), number };
@@ -42,25 +36,21 @@ fn goes_on(bench: &Bench, to: Destination) -> String {
 }
 
 fn leaves(bench: &Bench, to: Destination, caller: CallerId, carried: Carried) -> String {
-    let invite = OutgoingInvite {
-        leg: LegId(2),
-        to: vec![to],
-        caller,
-        headers: AppHeaders::default(),
-        max_forwards: MaxForwards(9),
-        carried,
-        offer: offer(1),
-    };
+    sends(bench, OutgoingInvite { caller, carried, ..plain_invite(vec![to]) })
+}
+
+/// What an INVITE is on the wire.
+pub(super) fn sends(bench: &Bench, invite: OutgoingInvite) -> String {
     bench.heard();
-    bench.brain.order(DialogId::random(), SipCommand::Invite(Box::new(invite)));
+    bench.brain.invite(invite);
     bench.heard().concat()
 }
 
-fn to_trunk() -> Destination {
+pub(super) fn to_trunk() -> Destination {
     Destination::Trunk { trunk: TrunkId::new("acme").expect("a name"), number: "+861".into(), more: false }
 }
 
-fn to_phone() -> Destination {
+pub(super) fn to_phone() -> Destination {
     Destination::Uri(SipUri("sip:1001@192.0.2.44".into()))
 }
 
@@ -72,7 +62,7 @@ fn pat() -> CallerId {
 async fn a_trunks_assertion_is_believed_and_a_strangers_is_not() {
     let trusted = bench(7, |_| {});
     trusted.ask("INVITE", FROM_TRUNK);
-    let came = incoming(&trusted);
+    let came = trusted.brain.incoming();
     let asserted = came.asserted.expect("an identity");
     assert_eq!(
         (asserted.display.as_str(), asserted.uri.0.as_str()),
@@ -83,7 +73,7 @@ async fn a_trunks_assertion_is_believed_and_a_strangers_is_not() {
     assert_eq!(came.carried.identity.len(), 1);
     for stranger in [bench(9, |_| {}), bench(7, |trunk| trunk.identity.believed = false)] {
         stranger.ask("INVITE", FROM_TRUNK);
-        let came = incoming(&stranger);
+        let came = stranger.brain.incoming();
         assert_eq!(came.asserted, None);
         assert!(came.carried.diverted.is_empty() && came.carried.identity.is_empty());
         assert_eq!(came.carried.privacy.as_deref(), Some("id"), "anybody may ask to be hidden");
@@ -96,7 +86,7 @@ async fn remote_party_id_stands_in_where_a_trunk_asserts_nothing() {
     let value =
         "\"Al\" <sip:+8613900000000@carrier.example>;party=calling;privacy=full, <sip:99@carrier.example>;party=called";
     bench.ask("INVITE", &[("Remote-Party-ID", value)]);
-    let came = incoming(&bench);
+    let came = bench.brain.incoming();
     assert_eq!(came.asserted.as_ref().and_then(|who| who.uri.user()), Some("+8613900000000"));
     assert!(came.carried.hides_caller());
 }
@@ -150,7 +140,7 @@ async fn privacy_none_overrides_every_other_word_and_an_anonymous_from_says_it_w
     ] {
         let bench = bench(9, |_| {});
         bench.ask("INVITE", &headers);
-        let carried = incoming(&bench).carried;
+        let carried = bench.brain.incoming().carried;
         assert_eq!((carried.hides_caller(), carried.privacy.as_deref()), (hides, said), "{headers:?}");
     }
 }
@@ -243,7 +233,7 @@ async fn number_portability_goes_on_to_a_trusted_trunk() {
              To: <{uri}>\r\nCall-ID: n1\r\nCSeq: 1 INVITE\r\nContact: <sip:x@192.0.2.7>\r\nContent-Length: 0\r\n\r\n"
         );
         bench.raw(request);
-        assert_eq!(incoming(bench).request_uri.user(), Some("+861"));
+        assert_eq!(bench.brain.incoming().request_uri.user(), Some("+861"));
     };
     let trusted = bench(7, |_| {});
     ask(&trusted);
@@ -261,7 +251,7 @@ async fn a_tel_uri_calls_its_number() {
          From: <tel:+1-201-555-0123>;tag=f\r\nTo: <tel:7042;phone-context=+1-914-555>\r\nCall-ID: t1\r\n\
          CSeq: 1 INVITE\r\nContact: <sip:x@192.0.2.7>\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(Bench::codes(&bench.raw(request.into())), [100, 180]);
-    let came = incoming(&bench);
+    let came = bench.brain.incoming();
     assert_eq!(came.request_uri.user(), Some("+19145557042"));
     assert_eq!(came.from.uri.user(), Some("+12015550123"));
 }
