@@ -103,6 +103,29 @@ impl Left {
     }
 }
 
+impl Owner {
+    /// Whether a request may go to another target than it went to first.
+    fn has_targets(&self) -> bool {
+        match self {
+            Self::Fork { .. }
+            | Self::Notify { .. }
+            | Self::Prack { .. }
+            | Self::Reinvite { .. }
+            | Self::Info { .. }
+            | Self::Refresh { .. }
+            | Self::Bye { .. }
+            | Self::Register { .. } => true,
+            // Asked of one target, or wanted by nobody any more.
+            Self::KeepAlive { .. }
+            | Self::Message { .. }
+            | Self::Options { .. }
+            | Self::Probe
+            | Self::Abandoned { .. }
+            | Self::Nobody => false,
+        }
+    }
+}
+
 impl Core {
     /// Sends a request inside a dialog: to where its peer was heard last, and if that fails to where its next hop's URI leads.
     /// The peer's own timers are waited for: to a user that takes its time, the same CSeq by another way is a mistake of ours.
@@ -131,22 +154,9 @@ impl Core {
 
     /// The next target of a request whose target failed; `None` where there is none, or nobody wants it any more.
     fn next_target(&self, owner: &Owner, trail: &mut Trail, why: Left, now: Instant) -> Option<Flow> {
-        match owner {
-            Owner::Fork { dialog, fork } if self.fork_cancelled(*dialog, *fork) => return None,
-            Owner::Nobody
-            | Owner::Abandoned { .. }
-            | Owner::KeepAlive { .. }
-            | Owner::Message { .. }
-            | Owner::Options { .. }
-            | Owner::Probe => return None,
-            Owner::Fork { .. }
-            | Owner::Notify { .. }
-            | Owner::Prack { .. }
-            | Owner::Reinvite { .. }
-            | Owner::Info { .. }
-            | Owner::Refresh { .. }
-            | Owner::Bye { .. }
-            | Owner::Register { .. } => {}
+        if !owner.has_targets() || matches!(owner, Owner::Fork { dialog, fork } if self.fork_cancelled(*dialog, *fork))
+        {
+            return None;
         }
         // A 503 is the peer's own word, whatever it came by.
         if let Some(datagrams) = trail.instead_of.take().filter(|_| why != Left::Refused) {
@@ -192,26 +202,14 @@ impl Core {
     /// A request has not been heard for as long as we are ready to wait.
     pub(super) fn limit_passed(&mut self, key: ClientKey, mut client: Client, now: Instant) {
         client.trail.limit = None;
-        match client.owner {
-            Owner::Abandoned { .. } => return,
-            Owner::Options { .. } | Owner::Probe => {
-                self.target_failed(client.flow, now);
-                self.heard(client.owner, &client.draft, Some(client.flow), 408, None, now);
-                return;
-            }
-            Owner::Fork { .. }
-            | Owner::Notify { .. }
-            | Owner::Prack { .. }
-            | Owner::Reinvite { .. }
-            | Owner::Info { .. }
-            | Owner::Refresh { .. }
-            | Owner::Bye { .. }
-            | Owner::Register { .. }
-            | Owner::KeepAlive { .. }
-            | Owner::Message { .. }
-            | Owner::Nobody => {}
+        if matches!(client.owner, Owner::Abandoned { .. }) {
+            return;
         }
         self.target_failed(client.flow, now);
+        if matches!(client.owner, Owner::Options { .. } | Owner::Probe) {
+            self.heard(client.owner, &client.draft, Some(client.flow), 408, None, now);
+            return;
+        }
         let (draft, owner, flow, trail) =
             (client.draft.clone(), client.owner.clone(), client.flow, client.trail.clone());
         if !self.fail_over(&draft, &owner, flow, trail, Left::Silent, now) {

@@ -138,19 +138,8 @@ impl Core {
         status: u16,
         now: Instant,
     ) -> bool {
-        let known = match owner {
-            // Asked of a target, by its name or its address.
-            Owner::Register { .. } | Owner::Options { .. } => true,
-            Owner::Fork { .. } | Owner::Reinvite { .. } | Owner::Info { .. } | Owner::Refresh { .. } => false,
-            Owner::Notify { .. }
-            | Owner::Prack { .. }
-            | Owner::Bye { .. }
-            | Owner::KeepAlive { .. }
-            | Owner::Message { .. }
-            | Owner::Probe
-            | Owner::Abandoned { .. }
-            | Owner::Nobody => false,
-        };
+        // Asked of a target, by its name or its address.
+        let known = matches!(owner, Owner::Register { .. } | Owner::Options { .. });
         let Some(trunk) = self.trunk_of(owner).and_then(|at| self.trunks.get(at)) else { return false };
         let id = &trunk.config.id;
         if !known && !self.is_of_trunk(trunk, flow.remote.ip()) {

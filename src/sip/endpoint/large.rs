@@ -16,18 +16,11 @@ use super::health::Standing;
 use super::*;
 
 /// RFC 3261 §18.1.1, for paths whose MTU is not known.
-const LARGEST_DATAGRAM: usize = 1300;
+pub(super) const LARGEST_DATAGRAM: usize = 1300;
 
 impl Core {
-    /// The way of a request that is too large for its own.
-    pub(super) fn way_for_large(
-        &mut self,
-        draft: &Draft,
-        flow: Flow,
-        owner: &Owner,
-        trail: &Trail,
-        now: Instant,
-    ) -> Option<Flow> {
+    /// The way of a request that is too large for its own; `None` where there is none.
+    pub(super) fn way_for_large(&self, flow: Flow, owner: &Owner, trail: &Trail, now: Instant) -> Option<Flow> {
         let way = Flow { transport: Transport::Tcp, local: None, ..flow };
         let trunk = self.trunk_of(owner).and_then(|at| self.trunks.get(at));
         let named = trunk.is_some_and(|trunk| trunk.config.transport == Some(Transport::Udp));
@@ -38,29 +31,6 @@ impl Core {
             && trail.may_grow(way)
             && self.listeners.get(flow.listener).is_some_and(heard)
             && self.targets.standing(way.peer(), now) == Standing::Up;
-        if !possible {
-            return None;
-        }
-        let body = match owner {
-            // Written anew for each target.
-            Owner::Fork { dialog, fork } => self.fork_offer(*dialog, *fork, flow).map_or(0, |body| body.len()),
-            Owner::Prack { .. }
-            | Owner::Reinvite { .. }
-            | Owner::Info { .. }
-            | Owner::Refresh { .. }
-            | Owner::Bye { .. }
-            | Owner::Register { .. }
-            | Owner::KeepAlive { .. }
-            | Owner::Message { .. }
-            | Owner::Options { .. }
-            | Owner::Notify { .. }
-            | Owner::Probe
-            | Owner::Abandoned { .. }
-            | Owner::Nobody => draft.body.len(),
-        };
-        let via = self.via(flow, 0);
-        let contact = draft.contact.as_deref().map(|user| self.contact(flow, user, is_sips(&draft.uri)));
-        let written = draft.write(&via, &contact.unwrap_or_default(), &self.config.user_agent);
-        (written.len() - draft.body.len() + body > LARGEST_DATAGRAM).then_some(way)
+        possible.then_some(way)
     }
 }

@@ -49,6 +49,7 @@ mod trust;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -143,7 +144,7 @@ enum ClientMachine {
 #[derive(Debug)]
 struct Client {
     machine: ClientMachine,
-    draft: Draft,
+    draft: Arc<Draft>,
     via: String,
     flow: Flow,
     owner: Owner,

@@ -373,7 +373,8 @@ impl Core {
         let Some(client) = self.clients.get(&key) else { return };
         let (draft, via, flow) = (client.draft.cancel(reason), client.via.clone(), client.flow);
         let key = ClientKey { branch: key.branch, cancel: true };
-        self.begin_with(key, via, draft, flow, Trail::default(), Owner::Nobody, true, now);
+        let octets = draft.write(&via, "", &self.config.user_agent);
+        self.begin_with(key, via, octets, draft, flow, Trail::default(), Owner::Nobody, true, now);
     }
 
     /// RFC 3261 §9.1: a cancelled INVITE without a final response within 64*T1 is over.

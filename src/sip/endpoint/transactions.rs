@@ -1,5 +1,7 @@
 //! Transactions in the tables: begun, stepped by messages and time, their effects carried out, their users told.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::super::transaction::client_invite;
@@ -8,6 +10,7 @@ use super::super::transaction::server_invite;
 use super::super::transaction::server_other;
 use super::super::transaction::{Effects, Tell};
 use super::failover::{Left, Trail};
+use super::large::LARGEST_DATAGRAM;
 use super::*;
 
 impl Core {
@@ -39,39 +42,39 @@ impl Core {
         if draft.session_id.is_none() {
             draft.session_id = self.session_id_of(&draft.call_id, &super::super::dialog::tag_of(draft.from.as_bytes()));
         }
-        let (flow, trail) = match self.way_for_large(&draft, flow, &owner, &trail, now) {
-            Some(way) => (way, trail.grown(way, flow)),
-            None => (flow, trail),
-        };
         let branch = rand::random();
-        let via = self.via(flow, branch);
         let key = ClientKey { branch, cancel: false };
-        match &owner {
-            Owner::Fork { dialog, fork } => {
-                self.fork_sent(*dialog, *fork, key, flow);
-                draft.body = self.fork_offer(*dialog, *fork, flow).unwrap_or_default();
-            }
-            Owner::Reinvite { dialog } => {
-                if let Some(established) = self.established_mut(*dialog) {
-                    established.reinvite = Some(key);
-                }
-            }
-            Owner::Prack { .. }
-            | Owner::Info { .. }
-            | Owner::Refresh { .. }
-            | Owner::Bye { .. }
-            | Owner::Register { .. }
-            | Owner::Options { .. }
-            | Owner::Notify { .. }
-            | Owner::KeepAlive { .. }
-            | Owner::Message { .. }
-            | Owner::Probe
-            | Owner::Abandoned { .. }
-            | Owner::Nobody => {}
+        let (mut flow, mut trail) = (flow, trail);
+        let (mut via, mut octets) = self.written(&mut draft, &owner, flow, branch);
+        if octets.len() > LARGEST_DATAGRAM
+            && let Some(way) = self.way_for_large(flow, &owner, &trail, now)
+        {
+            trail = trail.grown(way, flow);
+            flow = way;
+            (via, octets) = self.written(&mut draft, &owner, flow, branch);
+        }
+        if let Owner::Fork { dialog, fork } = owner {
+            self.fork_sent(dialog, fork, key, flow);
+        }
+        if let Owner::Reinvite { dialog } = owner
+            && let Some(established) = self.established_mut(dialog)
+        {
+            established.reinvite = Some(key);
         }
         let trail = trail.began(self.has_more(&owner), self.config.failover_after, now);
-        self.begin_with(key, via, draft, flow, trail, owner, proved, now);
+        self.begin_with(key, via, octets, draft, flow, trail, owner, proved, now);
         key
+    }
+
+    /// Via and octets of a request that goes this way; a fork's offer is made for it.
+    fn written(&mut self, draft: &mut Draft, owner: &Owner, flow: Flow, branch: u64) -> (String, Bytes) {
+        if let Owner::Fork { dialog, fork } = owner {
+            draft.body = self.fork_offer(*dialog, *fork, flow).unwrap_or_default();
+        }
+        let via = self.via(flow, branch);
+        let contact = draft.contact.as_deref().map(|user| self.contact(flow, user, is_sips(&draft.uri)));
+        let octets = draft.write(&via, &contact.unwrap_or_default(), &self.config.user_agent);
+        (via, octets)
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -79,6 +82,7 @@ impl Core {
         &mut self,
         key: ClientKey,
         via: String,
+        octets: Bytes,
         draft: Draft,
         flow: Flow,
         trail: Trail,
@@ -86,9 +90,6 @@ impl Core {
         proved: bool,
         now: Instant,
     ) {
-        let sips = is_sips(&draft.uri);
-        let contact = draft.contact.as_deref().map(|user| self.contact(flow, user, sips)).unwrap_or_default();
-        let octets = draft.write(&via, &contact, &self.config.user_agent);
         metrics::request("out", Method::Known(draft.method).label());
         let timers = self.config.timers;
         let (machine, effects) = if draft.method == rsip::Method::Invite {
@@ -99,6 +100,7 @@ impl Core {
             (ClientMachine::Other(machine), effects)
         };
         let watch = metrics::Watch::start(now);
+        let draft = Arc::new(draft);
         self.clients.insert(key, Client { machine, draft, via, flow, owner, proved, trail, watch });
         self.carry_out(flow, effects);
         self.arm_client(key);
@@ -217,20 +219,7 @@ impl Core {
 
     /// A request inside a dialog got through by another way: that is the dialog's from here on.
     fn dialog_moved(&mut self, owner: &Owner, flow: Flow) {
-        let dialog = match owner {
-            Owner::Reinvite { dialog } | Owner::Info { dialog } | Owner::Refresh { dialog } => *dialog,
-            Owner::Fork { .. }
-            | Owner::Notify { .. }
-            | Owner::Prack { .. }
-            | Owner::Bye { .. }
-            | Owner::Register { .. }
-            | Owner::Options { .. }
-            | Owner::KeepAlive { .. }
-            | Owner::Message { .. }
-            | Owner::Probe
-            | Owner::Abandoned { .. }
-            | Owner::Nobody => return,
-        };
+        let (Owner::Reinvite { dialog } | Owner::Info { dialog } | Owner::Refresh { dialog }) = *owner else { return };
         if let Some(record) = self.established_record(dialog) {
             record.flow = flow;
         }
